@@ -1,0 +1,368 @@
+"""project.toml → `Project`: every setting typed, every mistake in the file reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from toughcall.records import UsageError
+
+FILE = "project.toml"
+FORMAT = 1
+TOKEN_VARIABLE = "TOUGHCALL_STUDIO_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of the user's files hold what; "" = there is none."""
+
+    text: str = "text"
+    text_b: str = ""
+    id: str = ""
+    id_b: str = ""
+    label: str = ""
+    group: str = ""
+    encoding: str = "utf-8"
+    separator: str = "|"
+    long: int = 1_000_000
+    """Texts above this many bytes are flagged; above 20 times as many they are set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """The sentence encoder: `minilm` (packaged), a local folder, or a hub name."""
+
+    name: str = "minilm"
+    device: str = "auto"
+    batch: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MineSettings:
+    """How a batch is mixed. Quotas are shares and need not sum to one."""
+
+    batch: int = 50
+    low: float = 0.4
+    high: float = 0.6
+    quotas: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "in_band": 0.35,
+            "rare_class": 0.25,
+            "diverse": 0.1,
+            "disagreement": 0.1,
+            "random_audit": 0.2,
+        }
+    )
+    per_record: int = 3
+    near_duplicate: float = 0.97
+    candidates: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class StudioSettings:
+    """Label Studio: an empty url means the local server that `toughcall studio up` starts."""
+
+    url: str = ""
+    port: int = 0
+    overlap: int = 1
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What a model must show before it ships."""
+
+    confidence: float = 0.95
+    min_gain: float = 0.0
+    min_items: int = 50
+    test_share: float = 0.2
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One project folder and everything its project.toml says."""
+
+    root: Path
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    hints: tuple[str, ...]
+    guideline: str = ""
+    seed: int = 0
+    data: Columns = field(default_factory=Columns)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    mine: MineSettings = field(default_factory=MineSettings)
+    studio: StudioSettings = field(default_factory=StudioSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file with every event."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def pool(self) -> Path:
+        """The folder of Parquet shards."""
+        return self.root / "pool"
+
+    @property
+    def vectors(self) -> Path:
+        """The folder of cached embeddings."""
+        return Path(os.environ.get("TOUGHCALL_VECTORS") or self.root / "vectors")
+
+    @property
+    def models(self) -> Path:
+        """The registry's folder."""
+        return self.root / "models"
+
+    @property
+    def server(self) -> Path:
+        """The folder of the local Label Studio: its own unless TOUGHCALL_STUDIO_DATA names a shared one."""
+        return Path(os.environ.get("TOUGHCALL_STUDIO_DATA") or self.root / "studio")
+
+
+SECTIONS: dict[str, type] = {
+    "data": Columns,
+    "encoder": EncoderSettings,
+    "mine": MineSettings,
+    "studio": StudioSettings,
+    "gate": GateSettings,
+}
+TOP = {"format", "project", "labels", *SECTIONS}
+HEAD = {"name": str, "kind": str, "guideline": str, "seed": int}
+REASONS = ("in_band", "rare_class", "diverse", "disagreement", "random_audit")
+
+
+def _fraction(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _at_least(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and value >= low
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "mine.batch": (_at_least(1), "a whole number from 1"),
+    "mine.low": (_fraction, "a number from 0 to 1"),
+    "mine.high": (_fraction, "a number from 0 to 1"),
+    "mine.per_record": (_at_least(1), "a whole number from 1"),
+    "mine.near_duplicate": (_fraction, "a number from 0 to 1"),
+    "mine.candidates": (_at_least(1), "a whole number from 1"),
+    "encoder.device": (lambda v: v in ("auto", "cpu", "cuda"), '"auto", "cpu" or "cuda"'),
+    "encoder.batch": (_at_least(1), "a whole number from 1"),
+    "gate.confidence": (lambda v: _fraction(v) and 0.5 <= v < 1, "a number from 0.5 to below 1"),
+    "gate.min_gain": (_fraction, "a number from 0 to 1"),
+    "gate.min_items": (_at_least(1), "a whole number from 1"),
+    "gate.test_share": (lambda v: _fraction(v) and v < 1, "a number from 0 to below 1"),
+    "studio.overlap": (_at_least(1), "a whole number from 1"),
+    "studio.port": (lambda v: isinstance(v, int) and 0 <= v < 65536, "a port number, 0 = any free one"),
+}
+
+
+def near(word: str, known: Collection[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest known word, or "" when none is near."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name, or raise UsageError when it could not be a folder of its own (C02)."""
+    if not NAME.fullmatch(name):
+        shown = name[:40].encode("unicode_escape").decode()
+        raise UsageError(
+            f"{what} {shown!r} is not a name: use 1 to 64 letters, digits, '.', '_' or '-', not starting with a sign"
+        )
+    return name
+
+
+def _section(name: str, raw: Any, errors: list[str]) -> Any:
+    """Build one settings section; every problem in it is appended to `errors`."""
+    shape = SECTIONS[name]
+    if not isinstance(raw, dict):
+        errors.append(f"[{name}] must be a table")
+        return shape()
+    plain = shape()
+    known = {f.name for f in fields(shape)}
+    values: dict[str, Any] = {}
+    for key, given in raw.items():
+        where = f"{name}.{key}"
+        if key not in known:
+            errors.append(f"unknown key {where}{near(key, known)}")
+            continue
+        due = getattr(plain, key)
+        value = float(given) if isinstance(due, float) and type(given) is int else given
+        if isinstance(due, Mapping):
+            values[key] = _shares(where, value, errors)
+        elif type(value) is not type(due):
+            errors.append(f"{where} must be a {type(due).__name__}, not {value!r}")
+        elif where in CHECKS and not CHECKS[where][0](value):
+            errors.append(f"{where} must be {CHECKS[where][1]}, not {value!r}")
+        else:
+            values[key] = value
+    return shape(**values)
+
+
+def _shares(where: str, value: Any, errors: list[str]) -> dict[str, float]:
+    if not isinstance(value, dict):
+        errors.append(f"{where} must be a table of numbers from 0 to 1")
+        return {}
+    for key, share in value.items():
+        if not _fraction(share):
+            errors.append(f"{where}.{key} must be a number from 0 to 1, not {share!r}")
+        if where == "mine.quotas" and key not in REASONS:
+            errors.append(f"unknown key {where}.{key}{near(key, REASONS)}")
+    if where == "mine.quotas" and not any(_fraction(share) and share > 0 for share in value.values()):
+        errors.append("mine.quotas must hold at least one share above 0")
+    return {key: float(share) for key, share in value.items() if _fraction(share)}
+
+
+def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
+    """Return the project that `text` (TOML) describes; UsageError lists every mistake at once."""
+    where = root / FILE
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is not valid TOML: {error}; mend that line and run the command again") from None
+    errors: list[str] = []
+    for key in raw:
+        if key not in TOP:
+            errors.append(f"unknown section [{key}]{near(key, TOP)}")
+    made = raw.get("format", FORMAT)
+    if made != FORMAT:
+        raise UsageError(f"{where} has format {made!r}, this toughcall reads {FORMAT}: use the toughcall that made it")
+    head = raw.get("project", {})
+    if not isinstance(head, dict):
+        errors.append("[project] must be a table")
+        head = {}
+    for key, value in head.items():
+        if key not in HEAD:
+            errors.append(f"unknown key project.{key}{near(key, HEAD)}")
+        elif type(value) is not HEAD[key]:
+            errors.append(f"project.{key} must be a {HEAD[key].__name__}, not {value!r}")
+    kind = head.get("kind", "")
+    if kind not in kinds:
+        errors.append(f"project.kind must be one of {', '.join(sorted(kinds))}, not {kind!r}{near(str(kind), kinds)}")
+    name = head.get("name", root.name)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        errors.append(f"project.name {name!r} is not a name of letters, digits, '.', '_' or '-'")
+    labels, hints = _labels(raw.get("labels", {}), errors)
+    made_sections = {key: _section(key, raw.get(key, {}), errors) for key in SECTIONS}
+    mine: MineSettings = made_sections["mine"]
+    if mine.low >= mine.high:
+        errors.append(f"mine.low ({mine.low}) must be below mine.high ({mine.high})")
+    for label in made_sections["gate"].floors:
+        if labels and label not in labels:
+            errors.append(f"gate.floors names {label!r}, which is no label{near(label, labels)}")
+    url = made_sections["studio"].url
+    if url and not re.match(r"https?://[^/\s@]+", url):
+        errors.append(
+            f"studio.url must begin with http:// or https:// and hold no password, not {url.split('@')[-1]!r}"
+        )
+    if errors:
+        listed = "".join(f"\n  - {error}" for error in errors)
+        raise UsageError(f"{where} has {len(errors)} mistake{'s' * (len(errors) > 1)}:{listed}")
+    return Project(
+        root,
+        name,
+        kind,
+        labels,
+        hints,
+        head.get("guideline", ""),
+        head.get("seed", 0),
+        **made_sections,
+    )
+
+
+def _labels(raw: Any, errors: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not isinstance(raw, dict):
+        errors.append('[labels] must be a table of label = "description"')
+        return (), ()
+    for label, hint in raw.items():
+        if not isinstance(hint, str):
+            errors.append(f"labels.{label} must be a description in quotes, not {hint!r}")
+        if not label.strip() or label.startswith("__") or len(label) > 100 or not label.isprintable():
+            errors.append(f"labels.{label!r} is not a label: 1 to 100 printable characters, not starting with '__'")
+    if len(raw) == 1:
+        errors.append("[labels] needs at least two labels")
+    return tuple(raw), tuple(str(hint) or label for label, hint in raw.items())
+
+
+def load(folder: Path, kinds: Collection[str]) -> Project:
+    """Read the project of `folder`; UsageError when there is none or its file has mistakes."""
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"no {FILE} in {folder.resolve()}: run this in a project folder, or make one with "
+            "toughcall init NAME --kind multiclass --data FILE --text COLUMN"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    return parse(text, folder.resolve(), kinds)
+
+
+def quoted(value: str) -> str:
+    """Return `value` as a TOML basic string."""
+    out = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return '"' + "".join(c if c.isprintable() or c == " " else f"\\u{ord(c):04x}" for c in out) + '"'
+
+
+def render(
+    name: str,
+    kind: str,
+    labels: Mapping[str, str],
+    columns: Mapping[str, str],
+    *,
+    guideline: str = "",
+    encoder: str = "minilm",
+) -> str:
+    """Return a new project.toml as text, with every setting a newcomer may want to change."""
+    mine = MineSettings()
+    lines = [
+        "# A toughcall project. Unknown keys are refused, so a typo cannot be ignored.",
+        f"format = {FORMAT}",
+        "",
+        "[project]",
+        f"name = {quoted(name)}",
+        f"kind = {quoted(kind)}",
+        f"guideline = {quoted(guideline)}",
+        "seed = 0",
+        "",
+        '[labels]   # label = "what it means": shown to experts and read by the untouched encoder',
+        *(f"{quoted(label)} = {quoted(hint)}" for label, hint in labels.items()),
+        "",
+        "[data]",
+        *(f"{key} = {quoted(value)}" for key, value in columns.items() if value),
+        "",
+        "[encoder]  # minilm (packaged), a local folder, or a hub name",
+        f"name = {quoted(encoder)}",
+        "",
+        "[mine]",
+        f"batch = {mine.batch}",
+        f"low = {mine.low}    # the uncertain band on calibrated probability",
+        f"high = {mine.high}",
+        "",
+        "[mine.quotas]",
+        *(f"{key} = {share}" for key, share in mine.quotas.items()),
+        "",
+        "[studio]   # url empty = the local server; for your own server set it and put the token in " + TOKEN_VARIABLE,
+        'url = ""',
+        "overlap = 1",
+        "",
+        "[gate]",
+        "confidence = 0.95",
+        "min_gain = 0.0",
+        "min_items = 50",
+        "test_share = 0.2",
+        "",
+    ]
+    return "\n".join(lines)
