@@ -1,0 +1,328 @@
+"""The verbs of one round, each a function that reads top to bottom: import, score, mine, push, pull, retrain."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toughcall import reading
+from toughcall.pool import Added
+from toughcall.project import TOKEN_VARIABLE, Columns
+from toughcall.records import (
+    Answer,
+    Batch,
+    Item,
+    Pick,
+    Scores,
+    UsageError,
+    digest,
+)
+from toughcall.workspace import Workspace
+
+if TYPE_CHECKING:
+    from toughcall.annotate.studio import Studio
+    from toughcall.model.scorers import Scorer
+
+
+def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool = False) -> Added:
+    """Store a file's items and labels; with `held_out` its records form the test part and never train."""
+    bar = ws.telling.bar(f"importing {path.name}")
+    added = ws.pool.add(reading.read(path, columns, ws.schema), lambda done: bar(done, done))
+    ws.note_set_aside("import", added.set_aside)
+    labelled = {item for item, _ in added.labels}
+    if held_out:
+        parts = ws.store.parts()
+        items = ws.pool.items(labelled)
+        records = {text.id for item in items.values() for text in item.texts}
+        trained = [one for one in records if parts.get(one) == "train"]
+        if trained:
+            raise UsageError(
+                f"{path} holds {len(trained)} records that are already in the training part: "
+                "import held-out files before the pool is scored"
+            )
+        ws.store.add_parts({one: "test" for one in records if one not in parts}, dict.fromkeys(records, ""))
+    ws.store.add_answers(
+        [
+            Answer(
+                key=digest("import", item),
+                item=item,
+                annotator="import",
+                outcome="label",
+                value=value,
+                batch="",
+                schema=ws.schema.version,
+                source="import",
+            )
+            for item, value in added.labels
+        ]
+    )
+    return added
+
+
+def candidates(ws: Workspace) -> list[Item]:
+    """Return everything that may be asked: records, or for kinds of two records the pairs worth scoring."""
+    if not ws.kind.paired:
+        return list(ws.pool.texts())
+    from toughcall.mining.pairs import candidate_pairs
+
+    vectors = ws.vectors
+    seen = digest("candidates", sorted(vectors.ids), ws.project.seed)
+    if ws.store.get("candidates") != seen:
+        parts = ws.store.parts()
+        for number, part in enumerate(("train", "test")):
+            rows = [row for row, one in enumerate(vectors.ids) if parts.get(one) == part]
+            if len(rows) < 2:
+                continue
+            ids = tuple(vectors.ids[row] for row in rows)
+            found = candidate_pairs(
+                dataclasses.replace(vectors, ids=ids, array=vectors.array[rows]),
+                rng=np.random.default_rng([ws.project.seed, number]),
+                limit=ws.project.mine.candidates,
+            )
+            ws.pool.add_pairs([(a, b) for a, b, _, _ in found], "mined")
+        ws.store.put("candidates", seen)
+    return list(ws.pool.pairs())
+
+
+def scorer(ws: Workspace, version: str = "") -> Scorer:
+    """Return the model that scores: the one asked for, else the newest that is not below the untouched one.
+
+    A candidate the gate has not let through may choose what to ask; it never serves.
+    """
+    known = ws.registry.versions()
+    if version == "untouched" or (not version and not known):
+        return ws.untouched
+    if version:
+        if version not in known:
+            raise UsageError(f"no model {version!r} in {ws.project.models}: toughcall status lists them")
+        return ws.registry.load(version)
+    for _, event in reversed(ws.store.events("retrain")):
+        if event.get("version") in known and event.get("not_below", False):
+            return ws.registry.load(str(event["version"]))
+    champion = ws.registry.champion()
+    return ws.registry.load(champion) if champion else ws.untouched
+
+
+def score(ws: Workspace, version: str = "") -> Scores:
+    """Score every candidate with one model and save the result for the queue and the review page."""
+    vectors = ws.vectors
+    usable = set(vectors.ids)
+    items = [item for item in candidates(ws) if all(text.id in usable for text in item.texts)]
+    if not items:
+        raise UsageError("nothing to score: toughcall import FILE --text COLUMN adds records")
+    scores = scorer(ws, version).score(items, vectors)
+    ws.save_scores(scores)
+    return scores
+
+
+def mine(ws: Workspace, size: int | None = None) -> Batch:
+    """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
+    from toughcall.mining import strategies
+    from toughcall.mining.batch import pick_batch
+    from toughcall.mining.index import near_duplicates
+
+    settings = ws.project.mine
+    size = settings.batch if size is None else size
+    scores = score(ws)
+    items = ws.pool.items(scores.ids)
+    parts, groups, asked = ws.store.parts(), ws.store.groups(), ws.store.asked()
+    held = {groups[one] for one, part in parts.items() if part == "test"}
+    open_, audit = [], []
+    for row, one in enumerate(scores.ids):
+        part = ws.part(items[one], parts)
+        if one in asked or part is None:
+            continue
+        if part == "test":
+            audit.append(one)
+        elif not ws.leaky(items[one], parts, groups, held):
+            open_.append(row)
+    train, test, _, _ = ws.split()
+    pool = scores.take(open_)
+    rng = np.random.default_rng([ws.project.seed, len(ws.store.batches())])
+    # the audit slice measures: it is drawn from the held-out part until that can carry a verdict; after
+    # that from the training part, where each answer first measures the model that asked and then trains
+    short = len(test) < ws.project.gate.min_items
+    audited = audit if short and audit else list(pool.ids)
+    counts = dict.fromkeys(scores.labels, 0)
+    for label in train:
+        for name in label.value:
+            counts[name] = counts.get(name, 0) + 1
+    texts = {one: tuple(text.id for text in items[one].texts) for one in [*pool.ids, *audit]}
+    context: dict[str, Any] = {
+        "low": settings.low,
+        "high": settings.high,
+        "counts": counts,
+        "vectors": ws.vectors,
+        "records": texts,
+        "asked": asked,
+    }
+    room = min(len(pool.ids), 5 * size + 50)
+    ranked: dict[str, Sequence[Pick]] = {}
+    for reason, share in settings.quotas.items():
+        if not share:
+            continue
+        if reason == "random_audit":
+            ranked[reason] = strategies.random_audit(audited, max(1, round(share * size)), rng)
+        elif room:
+            ranked[reason] = strategies.choose(reason, pool, room, rng=rng, **context)
+    near = near_duplicates(ws.vectors, settings.near_duplicate) if not ws.kind.paired else []
+    batch = pick_batch(
+        ranked,
+        settings.quotas,
+        size,
+        asked=asked,
+        duplicates=clusters(near),
+        records=texts,
+        per_record=settings.per_record,
+        name=ws.store.next_batch_name(),
+        schema=ws.schema.version,
+        model=scores.model,
+    )
+    if batch.picks:
+        ws.store.add_batch(batch)
+    return batch
+
+
+def clusters(near: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the cluster of every id that has a near-duplicate."""
+    root: dict[str, str] = {}
+
+    def find(one: str) -> str:
+        while root.setdefault(one, one) != one:
+            root[one] = root[root[one]]
+            one = root[one]
+        return one
+
+    for a, b in near:
+        x, y = sorted((find(a), find(b)))
+        root[y] = x
+    return {one: find(one) for one in root}
+
+
+def connect(ws: Workspace) -> Studio:
+    """Return a client of the project's Label Studio: the url of project.toml, or the local server."""
+    from toughcall.annotate import server
+    from toughcall.annotate.studio import Studio
+
+    url = ws.project.studio.url
+    if url:
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if not token:
+            raise UsageError(f"{TOKEN_VARIABLE} is not set: put the token of {url} (Account & Settings) into it")
+        return Studio(url, token)
+    if not server.status(ws.project.server).get("running"):
+        raise UsageError("no Label Studio is running for this project: toughcall studio up starts it")
+    local = server.credentials(ws.project.server)
+    return Studio(local.url, local.token)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: read = sent + already there + set aside."""
+
+    project: int
+    sent: int = 0
+    already: int = 0
+    removed: int = 0
+    set_aside: int = 0
+
+
+def studio_project(ws: Workspace, studio: Studio) -> int:
+    """Return the id of our project on the server, made on first use; UsageError when its interface differs."""
+    from toughcall.annotate.tasks import labelling_config
+
+    config = labelling_config(ws.schema)
+    stored = ws.store.get("studio_project")
+    title = ws.project.studio.title or f"{ws.project.name[:40]} {ws.project.kind}"[:50]
+    number = studio.ensure_project(
+        title,
+        config,
+        description=ws.project.guideline,
+        project=int(stored) if stored else None,
+        overlap=ws.project.studio.overlap,
+    )
+    ws.store.put("studio_project", str(number))
+    problem = studio.config_problem(number, config, ws.schema)
+    if problem:
+        raise UsageError(problem)
+    return number
+
+
+def push(ws: Workspace) -> Pushed:
+    """Send every open batch; each item once, however often this runs and whatever fails on the way."""
+    from toughcall.annotate import sync
+    from toughcall.annotate.tasks import to_tasks
+
+    waiting = [row for row in ws.store.batches() if row["state"] != "done"]
+    if not waiting:
+        return Pushed(0)
+    studio = connect(ws)
+    number = studio_project(ws, studio)
+    total = Pushed(number)
+    for row in waiting:
+        batch = ws.store.batch(row["name"])
+        if batch.schema != ws.schema.version:
+            raise UsageError(
+                f"batch {batch.name} was made for other labels: restore [labels] in project.toml to send it"
+            )
+        tasks, bad = to_tasks(batch, ws.pool.items([pick.item for pick in batch.picks]), ws.schema)
+        done = sync.push(studio, number, tasks, progress=ws.telling.bar(f"pushing {batch.name}"))
+        refused = [*bad, *done.set_aside]
+        ws.note_set_aside("push", refused)
+        present = {task["data"]["uid"] for task in tasks} - {found.where for found in done.set_aside}
+        lost = [pick.item for pick in batch.picks if pick.item not in present]
+        studio.set_model_version(number, batch.model)
+        ws.store.mark_batch(batch.name, "sent", lost)
+        total = Pushed(
+            number,
+            total.sent + done.sent,
+            total.already + done.already,
+            total.removed + done.removed,
+            total.set_aside + len(refused),
+        )
+    return total
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull found: answers read, how many were new, how many set aside, open items per batch."""
+
+    read: int = 0
+    new: int = 0
+    set_aside: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
+
+
+def pull(ws: Workspace) -> Pulled:
+    """Read every answer from Label Studio into the ledger; the same pull twice adds nothing."""
+    from toughcall.annotate.answers import read_answers
+
+    stored = ws.store.get("studio_project")
+    batches = ws.store.batches()
+    if not stored or not batches:
+        return Pulled()
+    studio = connect(ws)
+    ws.telling.say("reading answers from Label Studio")
+    number = studio_project(ws, studio)
+    schemas = {row["name"]: ws.store.schema(row["schema"]) for row in batches}
+    sent = {one: item.fields() for one, item in ws.pool.items({p.item for _, p in ws.store.picks()}).items()}
+    instance = ws.store.get("instance") or digest("instance", studio.url, number)
+    answers, bad = read_answers(studio.export(number), schemas, sent, instance)
+    new = ws.store.add_answers(answers)
+    ws.note_set_aside("pull", bad)
+    done: dict[str, int] = {}
+    for answer in ws.store.answers():
+        done[answer.item] = done.get(answer.item, 0) + (answer.outcome != "deleted")
+    waiting = {}
+    for row in batches:
+        missing = sum(done.get(p.item, 0) < ws.project.studio.overlap for p in ws.store.batch(row["name"]).picks)
+        waiting[row["name"]] = missing
+        if not missing and row["state"] == "sent":
+            ws.store.mark_batch(row["name"], "done")
+    return Pulled(len(answers), new, len(bad), waiting)
