@@ -339,15 +339,20 @@ def doctor(ws: Any, as_json: bool) -> None:
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path))
 @click.option("--fresh/--resume", default=None, help="Start over, or go on (default: go on when unfinished).")
+@click.option("--down", is_flag=True, help="Stop the demo's Label Studio and review page.")
 @click.pass_context
-def demo(ctx: click.Context, kind: tuple[str, ...], rounds: int, folder: Path, fresh: bool | None) -> None:
+def demo(ctx: click.Context, kind: tuple[str, ...], rounds: int, folder: Path, fresh: bool | None, down: bool) -> None:
     """Run the whole loop on real data with a real Label Studio and simulated experts.
 
     \b
     toughcall demo --kind pair --rounds 2
     """
+    from toughcall.demo import down as stop
     from toughcall.demo import run
 
+    if down:
+        stop(folder)
+        return
     run(folder, kind or ("multiclass", "pair"), rounds, ctx.obj["console"], fresh=fresh)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -42,6 +41,8 @@ class EncoderSettings:
     name: str = "minilm"
     device: str = "auto"
     batch: int = 64
+    cache: str = ""
+    """Where embeddings are kept; "" = the project's own folder `vectors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class StudioSettings:
     port: int = 0
     overlap: int = 1
     title: str = ""
+    folder: str = ""
+    """Where the local server keeps its data; "" = the project's own folder `studio`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Project:
     @property
     def vectors(self) -> Path:
         """The folder of cached embeddings."""
-        return Path(os.environ.get("TOUGHCALL_VECTORS") or self.root / "vectors")
+        return (self.root / (self.encoder.cache or "vectors")).resolve()
 
     @property
     def models(self) -> Path:
@@ -125,8 +128,8 @@ class Project:
 
     @property
     def server(self) -> Path:
-        """The folder of the local Label Studio: its own unless TOUGHCALL_STUDIO_DATA names a shared one."""
-        return Path(os.environ.get("TOUGHCALL_STUDIO_DATA") or self.root / "studio")
+        """The folder of the local Label Studio, which several projects may share."""
+        return (self.root / (self.studio.folder or "studio")).resolve()
 
 
 SECTIONS: dict[str, type] = {
@@ -324,45 +327,45 @@ def render(
     *,
     guideline: str = "",
     encoder: str = "minilm",
+    settings: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return a new project.toml as text, with every setting a newcomer may want to change."""
-    mine = MineSettings()
+    """Return a new project.toml as text, with every setting a newcomer may want to change.
+
+    `settings` overrides defaults by dotted name ("mine.batch", "mine.quotas.in_band").
+    """
+    mine, gate = MineSettings(), GateSettings()
+    tables: dict[str, dict[str, Any]] = {
+        "encoder": {"name": encoder},
+        "mine": {"batch": mine.batch, "low": mine.low, "high": mine.high},
+        "mine.quotas": dict(mine.quotas),
+        "studio": {"url": "", "overlap": 1},
+        "gate": {
+            "confidence": gate.confidence,
+            "min_gain": gate.min_gain,
+            "min_items": gate.min_items,
+            "test_share": gate.test_share,
+        },
+    }
+    for dotted, value in (settings or {}).items():
+        table, _, key = dotted.rpartition(".")
+        tables[table][key] = value
+    notes = {
+        "encoder": "minilm (packaged), a local folder, or a hub name",
+        "mine": "low and high: the uncertain band on calibrated probability",
+        "mine.quotas": "shares of a batch, by reason",
+        "studio": f"url empty = the local server; for your own, set it and put its token in {TOKEN_VARIABLE}",
+        "gate": "what a model must show before it ships",
+    }
     lines = [
         "# A toughcall project. Unknown keys are refused, so a typo cannot be ignored.",
         f"format = {FORMAT}",
-        "",
-        "[project]",
-        f"name = {quoted(name)}",
-        f"kind = {quoted(kind)}",
-        f"guideline = {quoted(guideline)}",
-        "seed = 0",
-        "",
-        '[labels]   # label = "what it means": shown to experts and read by the untouched encoder',
+        *("", "[project]", f"name = {quoted(name)}", f"kind = {quoted(kind)}"),
+        *(f"guideline = {quoted(guideline)}", "seed = 0", ""),
+        '[labels]  # label = "what it means": shown to experts and read by the untouched encoder',
         *(f"{quoted(label)} = {quoted(hint)}" for label, hint in labels.items()),
-        "",
-        "[data]",
-        *(f"{key} = {quoted(value)}" for key, value in columns.items() if value),
-        "",
-        "[encoder]  # minilm (packaged), a local folder, or a hub name",
-        f"name = {quoted(encoder)}",
-        "",
-        "[mine]",
-        f"batch = {mine.batch}",
-        f"low = {mine.low}    # the uncertain band on calibrated probability",
-        f"high = {mine.high}",
-        "",
-        "[mine.quotas]",
-        *(f"{key} = {share}" for key, share in mine.quotas.items()),
-        "",
-        "[studio]   # url empty = the local server; for your own server set it and put the token in " + TOKEN_VARIABLE,
-        'url = ""',
-        "overlap = 1",
-        "",
-        "[gate]",
-        "confidence = 0.95",
-        "min_gain = 0.0",
-        "min_items = 50",
-        "test_share = 0.2",
-        "",
+        *("", "[data]", *(f"{key} = {quoted(value)}" for key, value in columns.items() if value)),
     ]
-    return "\n".join(lines)
+    for table, values in tables.items():
+        lines += ["", f"[{table}]  # {notes[table]}"]
+        lines += [f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"

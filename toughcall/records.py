@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -32,6 +33,12 @@ def digest(*parts: object) -> str:
     """Return 32 hex digits that depend on the parts' content and order, not on the process or machine."""
     text = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1 << 18)
+def _text_id(key: str, text: str) -> str:
+    # asked for again and again while pairs are built
+    return digest("text", key, text)
 
 
 class ToughcallError(Exception):
@@ -96,7 +103,7 @@ class Text:
     @property
     def id(self) -> str:
         """The digest of key and text: the same text under two keys is two records."""
-        return digest("text", self.key, self.text)
+        return _text_id(self.key, self.text)
 
     def fields(self) -> dict[str, str]:
         """Return what an expert sees, by the name of the field in the labelling interface."""

@@ -37,8 +37,13 @@ def parse_labels(text: str) -> dict[str, str]:
     return found
 
 
-def make_project(root: Path, telling: Telling, **options: str) -> dict[str, Any]:
-    """Make a project folder and import its file; nothing is left behind when that fails (C01, C02)."""
+def make_project(
+    root: Path, telling: Telling, *, settings: Mapping[str, Any] | None = None, **options: str
+) -> dict[str, Any]:
+    """Make a project folder and import its file; nothing is left behind when that fails (C01, C02).
+
+    `settings` overrides defaults by dotted name ("mine.batch").
+    """
     projects.check_name(root.name, "project name")
     kind = kinds.get(options["kind"])
     if root.exists():
@@ -64,6 +69,7 @@ def make_project(root: Path, telling: Telling, **options: str) -> dict[str, Any]
         {k: v for k, v in dataclasses.asdict(columns).items() if isinstance(v, str)},
         guideline=options["guideline"],
         encoder=options["encoder"],
+        settings=settings or {},
     )
     aside = root.with_name(f".{root.name}.making")
     shutil.rmtree(aside, ignore_errors=True)

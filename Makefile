@@ -1,0 +1,45 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs inside this folder.
+PYTHON ?= python3
+PIP := --disable-pip-version-check --quiet
+STUDIO := $(CURDIR)/.venv-studio
+
+.PHONY: help demo test check setup studio down clean
+
+help:
+	@echo "make demo   set up, run the whole loop on real data, open Label Studio and the review page"
+	@echo "make test   set up, run every test"
+	@echo "make check  ruff and mypy"
+	@echo "make down   stop what the demo left running"
+
+# A stamp is made last, so an interrupted set-up is done again.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "toughcall needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
+	@echo "setting up the tool's environment (.venv, about 4 minutes the first time)"
+	@.venv/bin/python -m pip install $(PIP) -c constraints.txt torch
+	@.venv/bin/python -m pip install $(PIP) -c constraints.txt -e '.[cpu,demo,dev]'
+	@touch $@
+
+.venv-studio/.ready: constraints-studio.txt
+	@test -x .venv-studio/bin/python || $(PYTHON) -m venv .venv-studio
+	@echo "setting up the Label Studio server (.venv-studio, about 4 minutes the first time)"
+	@.venv-studio/bin/python -m pip install $(PIP) -c constraints-studio.txt label-studio
+	@touch $@
+
+setup: .venv/.ready
+studio: .venv-studio/.ready
+
+demo: setup studio
+	TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/toughcall demo
+
+down:
+	.venv/bin/toughcall demo --down
+
+test: setup studio
+	TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/python -m pytest
+
+check: setup
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+clean:
+	rm -rf .venv .venv-studio demo build dist *.egg-info

@@ -1,0 +1,3 @@
+from toughcall.review import main
+
+main()

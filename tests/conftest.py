@@ -1,0 +1,50 @@
+"""What several test folders share: a project made in a temporary folder, without network."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toughcall import project as projects
+from toughcall.store import Store
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function (name, rows of dicts) → a CSV file in the test's folder."""
+
+    def write(name: str, rows: list[dict[str, Any]]) -> Path:
+        path = tmp_path / name
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function (kind, labels, settings) → a project folder with an empty ledger."""
+
+    def make(kind: str = "multiclass", labels: dict[str, str] | None = None, name: str = "p", **settings: Any) -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        given = labels or {"animal": "an animal", "machine": "a machine", "food": "something to eat"}
+        text = projects.render(
+            name, kind, given, {"text": "text"}, settings={k.replace("__", "."): v for k, v in settings.items()}
+        )
+        (root / projects.FILE).write_text(text, encoding="utf-8")
+        Store(root / "ledger.sqlite", create=True).close()
+        return root
+
+    return make

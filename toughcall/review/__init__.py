@@ -1,0 +1,10 @@
+"""The review page: what the model doubts, what the experts said, what the gate decided. It only reads."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Draw the page of the project that TOUGHCALL_PROJECT names, or of the working folder."""
+    from toughcall.review.shell import show
+
+    show()

@@ -1,0 +1,142 @@
+"""The project folder as the page sees it now: opened for reading, without the lock (C81)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from toughcall import project as projects
+from toughcall.model import kinds
+from toughcall.pool import Pool
+from toughcall.project import Project
+from toughcall.records import IntegrityError, Label, Schema, UsageError
+from toughcall.store import Store
+
+VARIABLE = "TOUGHCALL_PROJECT"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The newest saved scores: their file, the model that gave them, and its labels."""
+
+    path: Path
+    model: str
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Live:
+    """One project opened for reading. What is read once stays for this view of the page only."""
+
+    project: Project
+    store: Store
+
+    @property
+    def pool(self) -> Pool:
+        """The records."""
+        return Pool(self.project.pool)
+
+    @property
+    def paired(self) -> bool:
+        """Whether one item is two records."""
+        return bool(kinds.get(self.project.kind).paired)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What experts may answer; computed, never written (Workspace.schema would write it)."""
+        kind = kinds.get(self.project.kind)
+        labels = self.project.labels or tuple(kind.default_labels)
+        if not labels:
+            raise UsageError(f"{self.project.root / projects.FILE} has no labels: list them under [labels]")
+        hints = self.project.hints if self.project.labels else ()
+        return kind.schema(labels, guideline=self.project.guideline, hints=hints)
+
+    @cached_property
+    def counts(self) -> tuple[int, int]:
+        """How many records and how many pairs are stored."""
+        return self.pool.counts()
+
+    @cached_property
+    def labels(self) -> tuple[list[Label], list[str]]:
+        """Agreed labels of this schema, and the items in disagreement."""
+        return self.store.labels(self.schema.version)
+
+    @cached_property
+    def retrains(self) -> list[dict[str, Any]]:
+        """What every retrain decided, oldest first."""
+        return [content for _, content in self.store.events("retrain")]
+
+    @cached_property
+    def champion(self) -> str:
+        """The version in service, "" before the first promotion."""
+        moves = [content for verb, content in self.store.events() if verb in ("promote", "rollback")]
+        return str(moves[-1].get("version") or "") if moves else ""
+
+    @cached_property
+    def scored(self) -> Scored | None:
+        """The newest scores, None before the first `toughcall score`."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.project.root / "scores" / "latest.parquet"
+        try:
+            found = pq.read_schema(path)
+            meta = found.metadata or {}
+            labels = tuple(str(name) for name in json.loads(meta.get(b"labels", b"[]")))
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            raise self.damaged(path, error) from None
+        if not labels or any(f"p:{name}" not in found.names for name in labels):
+            raise self.damaged(path, ValueError("it does not name its labels"))
+        return Scored(path, meta.get(b"model", b"").decode(), labels)
+
+    @staticmethod
+    def damaged(path: Path, error: Exception) -> IntegrityError:
+        """Return the error that says a scores file cannot be used."""
+        return IntegrityError(f"{path} cannot be read ({str(error).splitlines()[0][:100]}): run toughcall score again")
+
+    def sql(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Query pool and scores together; a scores file that turns out damaged is said to be so."""
+        import duckdb
+
+        try:
+            return self.pool.sql(query, values)
+        except duckdb.Error as error:
+            path = self.project.root / "scores" / "latest.parquet"
+            raise self.damaged(path, error) from None
+
+
+def folder() -> Path:
+    """Return the project folder the page is about."""
+    return Path(os.environ.get(VARIABLE) or ".")
+
+
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[Live]:
+    """Open the project of `root` for reading; UsageError when there is none."""
+    project = projects.load(root, kinds.KINDS)
+    with Store(project.ledger) as store:
+        yield Live(project, store)
+
+
+def next_step(live: Live) -> str:
+    """Return one sentence: what to do now, as `toughcall status` says it."""
+    if not live.counts[0]:
+        return "Import records: toughcall import FILE --text COLUMN"
+    waiting = [row for row in live.store.batches() if row["state"] != "done"]
+    if waiting and waiting[-1]["state"] == "planned":
+        return f"Batch {waiting[-1]['name']} is planned: toughcall push sends it to Label Studio"
+    if waiting:
+        left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
+        return f"{left} items wait for an answer in Label Studio; when they are done: toughcall round"
+    last = live.retrains[-1] if live.retrains else {}
+    if last.get("outcome") == "PROMOTE" and last.get("version") != live.champion:
+        return "The newest model may ship: toughcall promote"
+    return "Start the next round: toughcall round"

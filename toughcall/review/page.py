@@ -1,0 +1,5 @@
+"""The script that `streamlit run` (and so `toughcall review`) serves."""
+
+from toughcall.review import main
+
+main()

@@ -1,0 +1,90 @@
+"""What the labels tab shows: how far each class, batch and annotator has come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toughcall.records import Answer
+from toughcall.review.live import Live
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures over the labels tab."""
+
+    labels: int
+    disagreements: int
+    skipped: int
+    cant_tell: int
+    set_aside: int
+
+
+def totals(live: Live) -> Totals:
+    """Count labels, disagreements and everything that is neither."""
+    labels, torn = live.labels
+    outcomes = Counter(answer.outcome for answer in live.store.answers())
+    return Totals(len(labels), len(torn), outcomes["skip"], outcomes["cant_tell"], len(live.store.set_aside()))
+
+
+def classes(live: Live) -> pd.DataFrame:
+    """Return class, train, held_out, unsplit for every class of the schema, in its order.
+
+    `unsplit` counts labels of items that have no part yet (before the first score) or whose records lie
+    on both sides of the split: they neither train nor evaluate.
+    """
+    import pandas as pd
+
+    labels, _ = live.labels
+    parts = live.store.parts()
+    ids = [label.item for label in labels]
+    records: dict[str, tuple[str, ...]] = {one: (one,) for one in ids}
+    if live.paired:
+        found = live.sql("SELECT id, a, b FROM pairs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [ids])
+        records = {row[0]: (row[1], row[2]) for row in found}
+    tally: dict[str, Counter[str]] = {"train": Counter(), "test": Counter(), "": Counter()}
+    for label in labels:
+        sides = {parts.get(one, "") for one in records.get(label.item, ())}
+        tally[sides.pop() if len(sides) == 1 else ""].update(label.value)
+    names = list(live.schema.labels)
+    return pd.DataFrame(
+        {
+            "class": names,
+            "train": [tally["train"][name] for name in names],
+            "held_out": [tally["test"][name] for name in names],
+            "unsplit": [tally[""][name] for name in names],
+        }
+    )
+
+
+def batches(live: Live) -> pd.DataFrame:
+    """Return batch, state, items, answered, progress (0 to 1) and scored by, newest first."""
+    import pandas as pd
+
+    columns = ["batch", "state", "items", "answered", "progress", "scored by"]
+    rows = [
+        (b["name"], b["state"], b["size"], b["answered"], min(1.0, b["answered"] / max(1, b["size"])), b["model"])
+        for b in reversed(live.store.batches())
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def annotators(live: Live) -> pd.DataFrame:
+    """Return what each annotator answered and their median seconds per answer, most answers first."""
+    import pandas as pd
+
+    by: dict[str, list[Answer]] = {}
+    for answer in live.store.answers():
+        by.setdefault(answer.annotator, []).append(answer)
+    rows = []
+    for name, given in sorted(by.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        outcomes = Counter(answer.outcome for answer in given)
+        seconds = sorted(answer.seconds for answer in given if answer.seconds is not None)
+        middle = seconds[len(seconds) // 2] if seconds else None
+        rows.append((name, len(given), outcomes["label"], outcomes["skip"], outcomes["cant_tell"], middle))
+    columns = ["annotator", "answers", "labels", "skipped", "can't tell", "median seconds"]
+    return pd.DataFrame(rows, columns=columns).astype({"median seconds": "float64"})

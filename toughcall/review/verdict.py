@@ -1,0 +1,160 @@
+"""What the model tab shows, read from the retrain events: a figure that is missing is left out, never invented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Event = Mapping[str, Any]
+ROLES = {
+    "candidate": "candidate",
+    "champion": "champion",
+    "untouched": "untouched encoder",
+    "tfidf": "TF-IDF + linear",
+    "majority": "majority class",
+}
+WINNER = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The newest retrain in a few words."""
+
+    version: str
+    outcome: str
+    sentence: str
+    labels: int
+    serving: bool
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def judged(events: Sequence[Event], champion: str) -> Judged | None:
+    """Return the newest retrain's verdict, None before the first retrain."""
+    if not events:
+        return None
+    last = events[-1]
+    version = str(last.get("version") or "")
+    return Judged(
+        version,
+        str(last.get("outcome") or "UNDECIDED"),
+        str(last.get("sentence") or ""),
+        int(number(last.get("labels")) or 0),
+        bool(version) and version == champion,
+    )
+
+
+def checks(event: Event) -> pd.DataFrame:
+    """Return check, passed ("yes", "no" or "?") and detail of one verdict."""
+    import pandas as pd
+
+    said = {True: "yes", False: "no"}
+    rows = [
+        (str(c.get("name", "")).replace("_", " "), said.get(c.get("passed"), "?"), str(c.get("detail", "")))
+        for c in _dicts(event.get("checks"))
+    ]
+    return pd.DataFrame(rows, columns=["check", "passed", "detail"])
+
+
+def left_out(event: Event) -> list[tuple[str, int]]:
+    """Return (why, how many) of the labels that were not used."""
+    found = event.get("left_out")
+    if not isinstance(found, Mapping):
+        return []
+    return [(str(why).replace("_", " "), int(n)) for why, n in found.items() if number(n)]
+
+
+def figures(event: Event) -> pd.DataFrame:
+    """Return role, model, metric, value, low, high, n of every report that has a value, best value last."""
+    import pandas as pd
+
+    rows = []
+    for report in _dicts(event.get("reports")):
+        value = number(report.get("value"))
+        if value is None:
+            continue
+        role = str(report.get("role") or report.get("model") or "")
+        rows.append(
+            (
+                ROLES.get(role, role),
+                str(report.get("model") or ""),
+                str(report.get("metric") or "value").replace("_", " "),
+                value,
+                number(report.get("low")),
+                number(report.get("high")),
+                int(number(report.get("n")) or 0),
+            )
+        )
+    table = pd.DataFrame(rows, columns=["role", "model", "metric", "value", "low", "high", "n"])
+    return table.astype({"value": "float64", "low": "float64", "high": "float64"})
+
+
+def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
+    """Return class, f1, n (held-out labels, None when unknown), dead of one report, worst class first."""
+    import pandas as pd
+
+    report = next((r for r in _dicts(event.get("reports")) if r.get("role") == role), {})
+    dead = {str(name) for name in report.get("dead") or event.get("dead") or ()}
+    found = report.get("per_class") or report.get("classes") or {}
+    rows: list[tuple[str, float | None, int | None, bool]] = []
+    entries: list[tuple[str, Any]] = (
+        [(str(name), one) for name, one in found.items()]
+        if isinstance(found, Mapping)
+        else [(str(one.get("label") or one.get("class") or ""), one) for one in _dicts(found)]
+    )
+    for name, one in entries:
+        f1 = number(one.get("f1")) if isinstance(one, Mapping) else number(one)
+        support = _first(one, ("support", "n", "positives")) if isinstance(one, Mapping) else None
+        rows.append((name, f1, None if support is None else int(support), name in dead))
+    listed = {row[0] for row in rows}
+    rows += [(name, 0.0, None, True) for name in sorted(dead - listed)]
+    rows = [row for row in rows if row[1] is not None or row[3]]
+    rows.sort(key=lambda row: (row[1] or 0.0, row[0]))
+    table = pd.DataFrame(rows, columns=["class", "f1", "n", "dead"])
+    return table.astype({"f1": "float64", "n": "Int64", "dead": "bool"})
+
+
+def rounds(events: Sequence[Event]) -> pd.DataFrame:
+    """Return round, labels, version, outcome, value, low, high, untouched of every retrain with a figure."""
+    import pandas as pd
+
+    rows = []
+    for place, event in enumerate(events, start=1):
+        reports = {str(r.get("role")): r for r in _dicts(event.get("reports"))}
+        own = reports.get(WINNER, {})
+        value = number(own.get("value"))
+        if value is None:
+            continue
+        rows.append(
+            (
+                place,
+                int(number(event.get("labels")) or 0),
+                str(event.get("version") or ""),
+                str(event.get("outcome") or ""),
+                value,
+                number(own.get("low")),
+                number(own.get("high")),
+                number(reports.get("untouched", {}).get("value")),
+            )
+        )
+    columns = ["round", "labels", "version", "outcome", "value", "low", "high", "untouched"]
+    floats = dict.fromkeys(("value", "low", "high", "untouched"), "float64")
+    return pd.DataFrame(rows, columns=columns).astype(floats)
+
+
+def _first(one: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    return next((found for name in names if (found := number(one.get(name))) is not None), None)
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
