@@ -126,17 +126,17 @@ def opened(root: Path) -> Iterator[Live]:
         yield Live(project, store)
 
 
-def next_step(live: Live) -> str:
-    """Return one sentence: what to do now, as `toughcall status` says it."""
+def next_step(live: Live) -> tuple[str, str]:
+    """Return (one sentence, the command that makes sense now), in the order of `toughcall status`."""
     if not live.counts[0]:
-        return "Import records: toughcall import FILE --text COLUMN"
+        return "Import your records:", "toughcall import FILE --text COLUMN"
     waiting = [row for row in live.store.batches() if row["state"] != "done"]
     if waiting and waiting[-1]["state"] == "planned":
-        return f"Batch {waiting[-1]['name']} is planned: toughcall push sends it to Label Studio"
+        return "The newest batch is chosen but not sent yet:", "toughcall push"
     if waiting:
         left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
-        return f"{left} items wait for an answer in Label Studio; when they are done: toughcall round"
+        return f"{left} items wait for an answer in Label Studio. When they are done:", "toughcall round"
     last = live.retrains[-1] if live.retrains else {}
     if last.get("outcome") == "PROMOTE" and last.get("version") != live.champion:
-        return "The newest model may ship: toughcall promote"
-    return "Start the next round: toughcall round"
+        return "The gate let the newest model through:", "toughcall promote"
+    return "Start the next round:", "toughcall round"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from toughcall.records import Answer, Pick
@@ -204,6 +204,11 @@ def queue_page(
     return Page(pd.DataFrame(rows, columns=columns), total, wanted.page)
 
 
+def turned(wanted: Filter, page: int) -> Filter:
+    """Return the same filter at another page, counted from 0."""
+    return replace(wanted, page=page)
+
+
 def _cut(
     live: Live, wanted: Filter, seats: str, values: list[Any], order: str
 ) -> tuple[list[tuple[Any, ...]], int]:
@@ -212,20 +217,13 @@ def _cut(
     if scored is None:
         table = "SELECT NULL::VARCHAR AS id, 0.0 AS uncertainty, 0.0 AS score, NULL::VARCHAR AS name WHERE false"
         sources: list[Any] = []
-        chosen = "true"
     else:
         score, name = score_sql(scored, wanted.column, single=live.schema.single)
-        sources = [str(scored.path)]
-        chosen = "true"
-        if wanted.label in scored.labels:
-            own = name_sql(wanted.label)
-            best = ", ".join(name_sql(label) for label in scored.labels)
-            chosen = f"{own} >= greatest({best})" if live.schema.single else f"{own} >= 0.5"
         table = (
-            f"SELECT id, uncertainty, ({score})::FLOAT AS score, {name} AS name, {chosen} AS chosen"
-            " FROM read_parquet(?)"
+            f"SELECT id, uncertainty, ({score})::FLOAT AS score, {name} AS name,"
+            f" {_chosen(scored, wanted.label, single=live.schema.single)} AS chosen FROM read_parquet(?)"
         )
-        chosen = "s.chosen" if wanted.label else "true"
+        sources = [str(scored.path)]
     if live.paired:
         words = (
             "SELECT pairs.id AS id, x.text AS a, y.text AS b FROM pairs"
@@ -235,22 +233,36 @@ def _cut(
         hit = "(contains(lower(w.a), lower(?)) OR contains(lower(w.b), lower(?)))"
     else:
         words, shown, hit = "SELECT id, text AS a FROM texts", "left(w.a, 400)", "contains(lower(w.a), lower(?))"
-    tests, bound = [chosen], []
+    tests, bound = ["true"], list[Any]()
+    if scored is not None and wanted.label in scored.labels:
+        tests.append("s.chosen")
     if wanted.band is not None:
         tests.append("s.score BETWEEN ?::FLOAT AND ?::FLOAT")
         bound += list(wanted.band)
     if wanted.search.strip():
         tests.append(hit)
         bound += [wanted.search.strip()] * hit.count("?")
-    body = (
-        f"WITH s AS ({table}), w AS ({words}), seats AS ({seats})"
-        " {select} FROM seats LEFT JOIN s ON s.id = seats.item LEFT JOIN w ON w.id = seats.item"
+    named = f"WITH s AS ({table}), w AS ({words}), seats AS ({seats})"
+    joined = (
+        "FROM seats LEFT JOIN s ON s.id = seats.item LEFT JOIN w ON w.id = seats.item"
         f" WHERE {' AND '.join(tests)}"
     )
-    total = int(live.sql(body.replace("{select}", "SELECT count(*)"), [*sources, *values, *bound])[0][0])
-    page = body.replace("{select}", f"SELECT seats.item AS item, seat, s.score, s.name, {shown}")
-    found = live.sql(f"{page} ORDER BY {order} LIMIT {PAGE} OFFSET ?", [*sources, *values, *bound, wanted.page * PAGE])
+    given = [*sources, *values, *bound]
+    total = int(live.sql(f"{named} SELECT count(*) {joined}", given)[0][0])
+    found = live.sql(
+        f"{named} SELECT seats.item AS item, seat, s.score, s.name, {shown} {joined}"
+        f" ORDER BY {order} LIMIT {PAGE} OFFSET ?",
+        [*given, wanted.page * PAGE],
+    )
     return [(item, seat, score, name, short(text or "")) for item, seat, score, name, text in found], total
+
+
+def _chosen(scored: Scored, label: str, *, single: bool) -> str:
+    """Return SQL that is true for items of a class: its likeliest one, or one of its likely ones."""
+    if label not in scored.labels:
+        return "true"
+    best = ", ".join(name_sql(one) for one in scored.labels)
+    return f"{name_sql(label)} >= greatest({best})" if single else f"{name_sql(label)} >= 0.5"
 
 
 def detail(

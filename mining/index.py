@@ -1,0 +1,124 @@
+"""FAISS behind two calls: exact inner product on GPU or CPU, HNSW above a size; no phantom neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toughcall.records import Floats, SetAside, Vectors
+
+EXACT = 200_000
+"""Up to this many vectors the search is exact."""
+GPU_K = 2048
+BLOCK = 4096
+
+
+def clean(vectors: Vectors) -> tuple[Vectors, list[SetAside]]:
+    """Return the vectors that can be searched, and one SetAside per NaN, infinite or zero row (C25)."""
+    norms = np.linalg.norm(vectors.array, axis=1)
+    good = np.isfinite(norms) & (norms > 1e-6)
+    if good.all():
+        return vectors, []
+    bad = [SetAside(vectors.ids[row], f"its vector has length {norms[row]}") for row in np.flatnonzero(~good)]
+    keep = np.flatnonzero(good)
+    return Vectors(tuple(vectors.ids[row] for row in keep), vectors.array[keep], vectors.encoder), bad
+
+
+def has_gpu() -> bool:
+    """Return whether FAISS can use a GPU: the wheel alone is not enough."""
+    import faiss
+
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+@dataclass(frozen=True)
+class Index:
+    """Built once from unit vectors; searched by cosine."""
+
+    ids: tuple[str, ...]
+    backend: Any
+    exact: bool
+    on_gpu: bool
+
+    def search(self, queries: Floats, k: int) -> tuple[list[tuple[str, ...]], list[Floats]]:
+        """Return for each query the ids of at most k nearest vectors and their cosines, ties by id.
+
+        k is capped at the number of vectors (C24) and on a GPU at 2048; FAISS's -1 rows are dropped.
+        """
+        if not np.isfinite(queries).all():
+            raise ValueError("a query vector is not finite: clean() first")
+        k = min(k, len(self.ids), GPU_K if self.on_gpu else k)
+        if k <= 0:
+            return [() for _ in queries], [np.zeros(0, np.float32) for _ in queries]
+        # one more than asked, so that a tie at the edge is decided by id and not by FAISS
+        found, rows = self.backend.search(np.ascontiguousarray(queries, np.float32), min(k + 1, len(self.ids)))
+        ids, cosines = [], []
+        for near, where in zip(found, rows, strict=True):
+            real = [(-round(float(c), 6), self.ids[r], float(c)) for c, r in zip(near, where, strict=True) if r >= 0]
+            real = sorted(real)[:k]
+            ids.append(tuple(one for _, one, _ in real))
+            cosines.append(np.asarray([c for _, _, c in real], np.float32))
+        return ids, cosines
+
+
+def build(vectors: Vectors, *, gpu: bool | None = None) -> Index:
+    """Return an index over unit vectors; on a GPU when there is one (or `gpu` says so)."""
+    import faiss
+
+    if len(set(vectors.ids)) != len(vectors.ids):
+        raise ValueError("two vectors have one id")
+    on_gpu = has_gpu() if gpu is None else gpu and has_gpu()
+    dimension = vectors.array.shape[1]
+    exact = on_gpu or len(vectors.ids) <= EXACT
+    backend = faiss.IndexFlatIP(dimension) if exact else faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
+    if on_gpu:
+        backend = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, backend)
+    elif not exact:
+        backend.hnsw.efSearch = 128
+    backend.add(np.ascontiguousarray(vectors.array, np.float32))
+    return Index(vectors.ids, backend, exact, on_gpu)
+
+
+def near_duplicates(vectors: Vectors, threshold: float = 0.97) -> list[tuple[str, str]]:
+    """Return pairs of ids with cosine ≥ threshold, each pair once, sorted: what must not straddle a split.
+
+    Exact by blocks up to 200,000 vectors; above that each vector's 20 nearest neighbours are looked at.
+    """
+    n = len(vectors.ids)
+    found: list[tuple[str, str]] = []
+    if n <= EXACT:
+        for start in range(0, n, BLOCK):
+            block = vectors.array[start : start + BLOCK] @ vectors.array[start:].T
+            for a, b in zip(*np.nonzero(block >= threshold), strict=True):
+                if a < b:
+                    found.append(_sorted(vectors.ids[start + a], vectors.ids[start + b]))
+        return sorted(found)
+    ids, cosines = build(vectors).search(vectors.array, 21)
+    for one, near, values in zip(vectors.ids, ids, cosines, strict=True):
+        found.extend(
+            _sorted(one, other) for other, c in zip(near, values, strict=True) if other != one and c >= threshold
+        )
+    return sorted(set(found))
+
+
+def _sorted(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a < b else (b, a)
+
+
+def clusters(near: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the cluster (its smallest id) of every id that has a near-duplicate."""
+    root: dict[str, str] = {}
+
+    def find(one: str) -> str:
+        while root.setdefault(one, one) != one:
+            root[one] = root[root[one]]
+            one = root[one]
+        return one
+
+    for a, b in near:
+        x, y = sorted((find(a), find(b)))
+        root[y] = x
+    return {one: find(one) for one in root}

@@ -1,0 +1,62 @@
+"""Vectors → candidate pairs: nearest neighbours, and a sample of all pairs with known odds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from toughcall.mining.index import build
+from toughcall.records import Vectors
+
+ALL = 1_500
+"""Up to this many records every pair is a candidate."""
+
+
+def candidate_pairs(
+    vectors: Vectors,
+    *,
+    rng: np.random.Generator,
+    limit: int = 200_000,
+    per_record: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[str, str, str, float]]:
+    """Return (id a, id b, origin, probability) with a < b, each pair once, sorted by id.
+
+    origin "all": every pair is there, probability 1. Otherwise "near": among a record's `per_record`
+    nearest neighbours, probability 1; "drawn": uniform over the remaining pairs, with the probability
+    that such a pair had of being drawn. No pair of a record with itself.
+    """
+    n = len(vectors.ids)
+    total = n * (n - 1) // 2
+    if total <= limit and n <= ALL:
+        rows_a, rows_b = np.triu_indices(n, 1)
+        return sorted(
+            (*_sorted(vectors.ids[a], vectors.ids[b]), "all", 1.0) for a, b in zip(rows_a, rows_b, strict=True)
+        )
+    near: set[tuple[str, str]] = set()
+    index = build(vectors)
+    step = 4096
+    for start in range(0, n, step):
+        ids, _ = index.search(vectors.array[start : start + step], per_record + 1)
+        for one, found in zip(vectors.ids[start : start + step], ids, strict=True):
+            near.update(_sorted(one, other) for other in found if other != one)
+        if progress:
+            progress(min(start + step, n), n)
+    kept = sorted(near)[:limit] if len(near) > limit else sorted(near)
+    room = min(limit - len(kept), total - len(near))
+    drawn: set[tuple[str, str]] = set()
+    while len(drawn) < room:
+        a, b = rng.integers(0, n, size=(2, 2 * (room - len(drawn)) + 16))
+        for x, y in zip(a, b, strict=True):
+            pair = _sorted(vectors.ids[x], vectors.ids[y])
+            if x != y and pair not in near:
+                drawn.add(pair)
+                if len(drawn) == room:
+                    break
+    odds = room / max(1, total - len(near))
+    return sorted([(a, b, "near", 1.0) for a, b in kept] + [(a, b, "drawn", odds) for a, b in drawn])
+
+
+def _sorted(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a < b else (b, a)

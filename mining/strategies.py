@@ -1,0 +1,178 @@
+"""Named reasons to ask about an item, each a pure function of scores: Scores → ranked Picks.
+
+Ties are decided by id, so that the order of the pool never matters. `probability` is the chance with
+which an item entered its slice: 1.0 for a ranked slice, n/N for the uniform audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toughcall.records import Floats, Pick, Scores, Vectors
+
+
+def _ranked(ids: Sequence[str], merit: Floats, n: int, reason: str, note: Callable[[int], str]) -> list[Pick]:
+    """Return the n items of greatest merit (rounded, so that noise below 1e-6 decides nothing), ties by id."""
+    order = sorted(range(len(ids)), key=lambda row: (-round(float(merit[row]), 6), ids[row]))[:n]
+    return [Pick(ids[row], reason, float(merit[row]), rank, 1.0, note(row)) for rank, row in enumerate(order)]
+
+
+def in_band(
+    scores: Scores, n: int, *, rng: np.random.Generator, low: float = 0.4, high: float = 0.6, **_: Any
+) -> list[Pick]:
+    """Return items with a calibrated probability inside [low, high], those nearest the band's middle first.
+
+    With one column or independent labels any column may be the uncertain one; where the columns share one
+    unit of probability (they sum to 1) the top two compete, and P(first) / (P(first) + P(second)) is held
+    against the band: two-way doubt counts the same however many classes there are.
+    """
+    values, middle = scores.values, (low + high) / 2
+    if values.shape[1] > 1 and np.allclose(values.sum(axis=1), 1.0, atol=1e-3):
+        top = np.argsort(-values, axis=1, kind="stable")[:, :2]
+        first, second = np.take_along_axis(values, top, axis=1).T
+        share = first / np.maximum(first + second, 1e-9)
+        inside = np.flatnonzero(share <= high)
+
+        def note(row: int) -> str:
+            a, b = (scores.labels[j] for j in top[row])
+            return f"{a} {first[row]:.2f} against {b} {second[row]:.2f}"
+
+        distance = np.abs(share - 0.5)
+    else:
+        column = np.abs(values - middle).argmin(axis=1)
+        share = np.take_along_axis(values, column[:, None], axis=1)[:, 0]
+        inside = np.flatnonzero((share >= low) & (share <= high))
+
+        def note(row: int) -> str:
+            return f"P({scores.labels[column[row]]}) = {share[row]:.2f}, inside {low:g}–{high:g}"
+
+        distance = np.abs(share - middle)
+    ids = [scores.ids[row] for row in inside]
+    return _ranked(ids, -distance[inside], n, "in_band", lambda row: note(int(inside[row])))
+
+
+def rare_class(
+    scores: Scores, n: int, *, rng: np.random.Generator, counts: Mapping[str, int] | None = None, **_: Any
+) -> list[Pick]:
+    """Return likely members of the classes with the fewest labels, the rarest class asked most often.
+
+    Classes take turns; a class's share of turns is proportional to 1 / (1 + its labels). A class without
+    any label has only the untouched encoder's (or the prior's) guess to go by, and the note says so (C28).
+    """
+    counts = counts or {}
+    have = np.asarray([counts.get(label, 0) for label in scores.labels], dtype=float)
+    weight = 1.0 / (1.0 + have)
+    order = [
+        sorted(range(len(scores.ids)), key=lambda row: (-round(float(column[row]), 6), scores.ids[row]))
+        for column in scores.values.T
+    ]
+    place = [0] * len(order)
+    credit = np.zeros(len(order))
+    picks: list[Pick] = []
+    taken: set[int] = set()
+    while len(picks) < min(n, len(scores.ids)):
+        credit += weight / weight.sum()
+        label = int(np.argmax(np.round(credit, 9)))
+        credit[label] -= 1.0
+        while place[label] < len(order[label]) and order[label][place[label]] in taken:
+            place[label] += 1
+        if place[label] == len(order[label]):
+            weight[label] = 0.0
+            continue
+        row = order[label][place[label]]
+        taken.add(row)
+        name, p = scores.labels[label], float(scores.values[row, label])
+        known = (
+            f"{int(have[label])} labels so far" if have[label] else "no label yet: the guess is the untouched encoder's"
+        )
+        picks.append(Pick(scores.ids[row], "rare_class", p, len(picks), 1.0, f"P({name}) = {p:.2f}, {known}"))
+    return picks
+
+
+def diverse(
+    scores: Scores,
+    n: int,
+    *,
+    rng: np.random.Generator,
+    vectors: Vectors | None = None,
+    records: Mapping[str, Sequence[str]] | None = None,
+    asked: Collection[str] = (),
+    sample: int = 4000,
+    **_: Any,
+) -> list[Pick]:
+    """Return typical items far from each other: k-means++ seeding by squared distance on a bounded sample.
+
+    Arthur and Vassilvitskii, SODA 2007, with the greedy choice (the farthest point) in place of the draw,
+    so that the result is the same for any order of the pool. Cost: sample × n, never N².
+    """
+    if vectors is None or not scores.ids:
+        return []
+    ids = sorted(scores.ids)
+    if len(ids) > sample:
+        ids = sorted(ids[i] for i in rng.choice(len(ids), size=sample, replace=False))
+    where = {one: row for row, one in enumerate(vectors.ids)}
+    places = [[where[text] for text in (records or {}).get(one, (one,))] for one in ids]
+    array = np.stack([vectors.array[rows].mean(axis=0) for rows in places])
+    centre = array.mean(axis=0)
+    first = int(np.argmax(np.round(array @ centre, 6)))
+    far = ((array - array[first]) ** 2).sum(axis=1)
+    picks = [Pick(ids[first], "diverse", float(far.max()), 0, 1.0, "the most typical of the pool")]
+    taken = {first}
+    while len(picks) < min(n, len(ids)):
+        gap = np.round(far, 6)
+        gap[list(taken)] = -1.0
+        best = int(np.argmax(gap))
+        note = f"distance {np.sqrt(max(far[best], 0.0)):.2f} to everything chosen before it"
+        picks.append(Pick(ids[best], "diverse", float(far[best]), len(picks), 1.0, note))
+        taken.add(best)
+        far = np.minimum(far, ((array - array[best]) ** 2).sum(axis=1))
+    return picks
+
+
+def disagreement(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
+    """Return items on which the encoder and the words disagree: the gap between their ranks.
+
+    Ranks, because a cosine and a TF-IDF cosine live on different scales. Empty without both parts.
+    """
+    if not {"cosine", "tfidf"} <= set(scores.parts):
+        return []
+    from scipy.stats import rankdata
+
+    count = max(1, len(scores.ids))
+    by_encoder = rankdata(scores.parts["cosine"]) / count
+    by_words = rankdata(scores.parts["tfidf"]) / count
+    # only where one of the two sees something: most pairs are unrelated for both
+    gap = np.abs(by_encoder - by_words) * np.maximum(by_encoder, by_words) ** 4
+
+    def note(row: int) -> str:
+        return f"encoder rank {by_encoder[row]:.2f}, word rank {by_words[row]:.2f} (1 = most alike)"
+
+    return _ranked(scores.ids, gap.astype(np.float32), n, "disagreement", note)
+
+
+def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator) -> list[Pick]:
+    """Return a uniform draw: the only slice whose answers estimate the whole without bias."""
+    pool = sorted(ids)
+    n = min(n, len(pool))
+    drawn = rng.choice(len(pool), size=n, replace=False) if n else []
+    odds = n / max(1, len(pool))
+    return [
+        Pick(pool[int(i)], "random_audit", odds, rank, odds, f"drawn at random, {n} of {len(pool)}")
+        for rank, i in enumerate(drawn)
+    ]
+
+
+STRATEGIES: dict[str, Callable[..., list[Pick]]] = {
+    "in_band": in_band,
+    "rare_class": rare_class,
+    "diverse": diverse,
+    "disagreement": disagreement,
+}
+
+
+def choose(reason: str, scores: Scores, n: int, *, rng: np.random.Generator, **context: Any) -> list[Pick]:
+    """Return the picks of one named reason; KeyError for a name that is none."""
+    return STRATEGIES[reason](scores, n, rng=rng, **context)

@@ -1,0 +1,149 @@
+"""The page's charts. Text colours come from the theme; fields have fixed names, so that no class name is syntax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACCENT = "#14998c"
+SOFT = "#7cc7bf"
+QUIET = "#9aa5b1"
+WARN = "#d9622b"
+ROW = 26
+"""Height of one row of a bar chart in pixels."""
+
+
+def scores(bars: pd.DataFrame, low: float, high: float, title: str) -> Any:
+    """Histogram of calibrated scores with the uncertain band shaded."""
+    import altair as alt
+    import pandas as pd
+
+    inside = (alt.datum.low >= low - 1e-9) & (alt.datum.high <= high + 1e-9)
+    band = (
+        alt.Chart(pd.DataFrame({"low": [low], "high": [high]}))
+        .mark_rect(color=ACCENT, opacity=0.13)
+        .encode(x=alt.X("low:Q"), x2="high:Q")
+    )
+    drawn = (
+        alt.Chart(bars)
+        .mark_bar(binSpacing=1)
+        .encode(
+            x=alt.X("low:Q", bin="binned", title=title, scale=alt.Scale(domain=[0, 1]), axis=_ticks(alt)),
+            x2="high:Q",
+            y=alt.Y("count:Q", title="items", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            color=alt.condition(inside, alt.value(ACCENT), alt.value(QUIET)),
+            tooltip=[
+                alt.Tooltip("low:Q", title="from", format=".3f"),
+                alt.Tooltip("high:Q", title="to", format=".3f"),
+                alt.Tooltip("count:Q", title="items", format=","),
+            ],
+        )
+    )
+    return (band + drawn).properties(height=190)
+
+
+def _ticks(alt: Any) -> Any:
+    return alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f", grid=False)
+
+
+def chances(table: pd.DataFrame) -> Any:
+    """Bars of one item's class probabilities."""
+    import altair as alt
+
+    base = alt.Chart(table).encode(
+        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
+        x=alt.X("p:Q", scale=alt.Scale(domain=[0, 1]), title=None, axis=_ticks(alt)),
+        tooltip=[alt.Tooltip("class:N"), alt.Tooltip("p:Q", format=".3f", title="probability")],
+    )
+    return base.mark_bar(color=ACCENT, size=12).properties(height=max(60, ROW * len(table) + 26))
+
+
+def progress(table: pd.DataFrame) -> Any:
+    """Stacked bars of labels per class: what trains, what is held out, what is neither."""
+    import altair as alt
+
+    names = {"train": "train", "held_out": "held out", "unsplit": "not split yet"}
+    used = {key: name for key, name in names.items() if key != "unsplit" or table["unsplit"].any()}
+    long = table.melt(id_vars=["class"], value_vars=list(used), var_name="part", value_name="labels")
+    long["part"] = long["part"].map(used)
+    scale = alt.Scale(domain=list(used.values()), range=[ACCENT, SOFT, QUIET][: len(used)])
+    return (
+        alt.Chart(long)
+        .mark_bar(size=14)
+        .encode(
+            y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+            x=alt.X("labels:Q", title="labels", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
+            color=alt.Color("part:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
+            order=alt.Order("place:Q"),
+            tooltip=[alt.Tooltip("class:N"), alt.Tooltip("part:N"), alt.Tooltip("labels:Q")],
+        )
+        .transform_calculate(place="datum.part == 'train' ? 0 : datum.part == 'held out' ? 1 : 2")
+        .properties(height=ROW * len(table) + 70)
+    )
+
+
+def figures(table: pd.DataFrame, winner: str) -> Any:
+    """Dot and interval of each report: candidate against champion and baselines."""
+    import altair as alt
+
+    own = alt.condition(alt.datum.role == winner, alt.value(ACCENT), alt.value(QUIET))
+    metric = str(table["metric"].iloc[-1])
+    y = alt.Y("role:N", sort=list(table["role"]), title=None, axis=alt.Axis(labelLimit=180))
+    x = alt.X("value:Q", title=metric, scale=alt.Scale(zero=False, nice=True, padding=12))
+    tips = [
+        alt.Tooltip("role:N", title="what"),
+        alt.Tooltip("model:N"),
+        alt.Tooltip("value:Q", format=".3f"),
+        alt.Tooltip("low:Q", format=".3f"),
+        alt.Tooltip("high:Q", format=".3f"),
+        alt.Tooltip("n:Q", title="items"),
+    ]
+    base = alt.Chart(table).encode(y=y, color=own, tooltip=tips)
+    bars = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(strokeWidth=3, opacity=0.55)
+    spans = bars.encode(x=alt.X("low:Q", title=metric), x2="high:Q")
+    dots = base.mark_circle(size=110, opacity=1).encode(x=x)
+    words = base.mark_text(dy=-11, fontSize=12).encode(x=x, text=alt.Text("value:Q", format=".3f"))
+    return (spans + dots + words).properties(height=44 * len(table) + 50)
+
+
+def per_class(table: pd.DataFrame) -> Any:
+    """Bars of F1 per class; a class that was never predicted is named so."""
+    import altair as alt
+
+    y = alt.Y("class:N", sort=list(table["class"]), title=None, axis=alt.Axis(labelLimit=220))
+    tips = [alt.Tooltip("class:N"), alt.Tooltip("f1:Q", format=".3f", title="F1"), alt.Tooltip("n:Q", title="held out")]
+    base = alt.Chart(table).encode(y=y, tooltip=tips)
+    x = alt.X("f1:Q", title="F1", scale=alt.Scale(domain=[0, 1]), axis=_ticks(alt))
+    bars = base.mark_bar(size=14, color=ACCENT).encode(x=x)
+    values = base.transform_filter("!datum.dead && isValid(datum.f1)").mark_text(align="left", dx=4)
+    dead = base.transform_filter("datum.dead").mark_text(align="left", dx=4, color=WARN, fontWeight="bold")
+    said = values.encode(x=x, text=alt.Text("f1:Q", format=".2f"))
+    never = dead.encode(x=x, text=alt.value("never predicted"))
+    return (bars + said + never).properties(height=ROW * len(table) + 50)
+
+
+def rounds(table: pd.DataFrame, metric: str) -> Any:
+    """The candidate's metric by retrain, with its interval, over the untouched encoder (dashed)."""
+    import altair as alt
+
+    x = alt.X("round:O", title="retrain", axis=alt.Axis(labelAngle=0))
+    y = alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False, nice=True))
+    tips = [
+        alt.Tooltip("version:N"),
+        alt.Tooltip("outcome:N"),
+        alt.Tooltip("labels:Q"),
+        alt.Tooltip("value:Q", format=".3f"),
+        alt.Tooltip("low:Q", format=".3f"),
+        alt.Tooltip("high:Q", format=".3f"),
+        alt.Tooltip("untouched:Q", format=".3f"),
+    ]
+    base = alt.Chart(table).encode(x=x, tooltip=tips)
+    spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(
+        strokeWidth=3, color=ACCENT, opacity=0.4
+    )
+    plain = base.mark_line(strokeDash=[5, 4], color=QUIET, point=False).encode(y=alt.Y("untouched:Q", title=metric))
+    line = base.mark_line(color=ACCENT, strokeWidth=2).encode(y=y)
+    dots = base.mark_circle(color=ACCENT, size=90, opacity=1).encode(y=y)
+    return (spans.encode(y=alt.Y("low:Q", title=metric), y2="high:Q") + plain + line + dots).properties(height=260)
