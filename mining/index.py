@@ -73,7 +73,9 @@ def build(vectors: Vectors, *, gpu: bool | None = None) -> Index:
     on_gpu = has_gpu() if gpu is None else gpu and has_gpu()
     dimension = vectors.array.shape[1]
     exact = on_gpu or len(vectors.ids) <= EXACT
-    backend = faiss.IndexFlatIP(dimension) if exact else faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
+    backend: Any = (
+        faiss.IndexFlatIP(dimension) if exact else faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
+    )
     if on_gpu:
         backend = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, backend)
     elif not exact:

@@ -157,7 +157,7 @@ def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator) -> list[P
     """Return a uniform draw: the only slice whose answers estimate the whole without bias."""
     pool = sorted(ids)
     n = min(n, len(pool))
-    drawn = rng.choice(len(pool), size=n, replace=False) if n else []
+    drawn: Any = rng.choice(len(pool), size=n, replace=False) if n else []
     odds = n / max(1, len(pool))
     return [
         Pick(pool[int(i)], "random_audit", odds, rank, odds, f"drawn at random, {n} of {len(pool)}")

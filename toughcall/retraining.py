@@ -83,10 +83,11 @@ def baselines(
 
     shown = [items[label.item] for label in test]
     learnt = [items[label.item] for label in train]
+    corpus = [text.text for text in ws.pool.texts()]
     reports = []
     for role, model in (
         ("majority", Majority.fit(ws.kind, ws.schema, train)),
-        ("tfidf", WordHead.fit(ws.kind, ws.schema, learnt, train, seed=ws.project.seed)),
+        ("tfidf", WordHead.fit(ws.kind, ws.schema, learnt, train, corpus=corpus)),
         ("untouched", ws.untouched),
     ):
         scores = model.score(shown, ws.vectors)
@@ -129,9 +130,11 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         train,
         corpus=[text.text for text in ws.pool.texts()],
         seed=ws.project.seed,
+        hints=ws.label_hints,
         progress=ws.telling.bar("training"),
     )
-    version, reports, verdict, fixed, note = "", [], None, None, ""
+    reports: list[evaluate.Report] = []
+    verdict, fixed, note = None, None, ""
     try:
         test = sealed(ws, held, reseal=reseal)
     except NotEnoughData as short:

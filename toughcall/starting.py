@@ -23,7 +23,7 @@ from toughcall.workspace import Telling, Workspace
 def columns_of(settled: Columns, options: Mapping[str, str | None]) -> Columns:
     """Return the project's columns with the command line's in their place; labels only when asked for."""
     names = {"text": "text", "text_b": "text_b", "key": "id", "key_b": "id_b", "label": "label", "encoding": "encoding"}
-    given = {names[key]: value for key, value in options.items() if key in names and value is not None}
+    given: dict[str, Any] = {names[key]: value for key, value in options.items() if key in names and value is not None}
     return dataclasses.replace(settled, **given)
 
 

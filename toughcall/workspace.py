@@ -16,7 +16,7 @@ from toughcall import project as projects
 from toughcall.model import kinds
 from toughcall.pool import Pool
 from toughcall.project import Project
-from toughcall.records import Item, Label, Part, Schema, Scores, SetAside, Text, UsageError, Vectors, digest
+from toughcall.records import Floats, Item, Label, Part, Schema, Scores, SetAside, Text, UsageError, Vectors, digest
 from toughcall.store import Store, lock
 
 if TYPE_CHECKING:
@@ -109,17 +109,23 @@ class Workspace:
         return good
 
     @cached_property
-    def hint_vectors(self) -> np.ndarray:
+    def hint_vectors(self) -> Floats:
         """A vector for each label's description, shape (k, d): what the untouched encoder compares with."""
         hints = self.schema.hints or self.schema.labels
         return self.encoder.encode(list(hints))
+
+    @property
+    def label_hints(self) -> Floats | None:
+        """The same vectors for training, None where labels have no meaning of their own (pairs)."""
+        return None if self.kind.paired else self.hint_vectors
 
     @property
     def untouched(self) -> Scorer:
         """The encoder as it came, with no label learnt: the baseline every model has to beat."""
         from toughcall.model.scorers import Untouched
 
-        return Untouched(self.kind, self.schema, self.hint_vectors)
+        none = np.zeros((0, 0), np.float32)
+        return Untouched(self.kind, self.schema, none if self.kind.paired else self.hint_vectors)
 
     def freeze_split(self, texts: Sequence[Text], vectors: Vectors) -> None:
         """Give every new record its part, train or test, once for all, never splitting near-duplicates.

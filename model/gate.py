@@ -1,0 +1,123 @@
+"""The gate: pure, paired, and closed unless everything it asks for is there (C66–C68)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from toughcall.model.evaluate import Report, paired
+
+Outcome = Literal["PROMOTE", "KEEP", "UNDECIDED"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a candidate has to show. `confidence` of the paired intervals, `min_gain` in units of the metric.
+
+    `floors`: the least F1 a class may have, by label.
+    """
+
+    metric: str
+    confidence: float = 0.95
+    min_gain: float = 0.0
+    min_items: int = 50
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked: True passed, False failed, None cannot be told from these rows."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """PROMOTE when every check passed; UNDECIDED when none failed but some cannot be told; else KEEP."""
+
+    outcome: Outcome
+    checks: tuple[Check, ...]
+    candidate: str
+    kept: str
+    """What serves when the candidate does not: the champion's name, or the untouched encoder's."""
+
+    def sentence(self) -> str:
+        """Return the verdict in one sentence, with the figures of the check that decided."""
+        if self.outcome == "PROMOTE":
+            shown = [check.detail for check in self.checks if check.name.startswith("beats")]
+            return f"PROMOTE {self.candidate}: {'; '.join(shown)}"
+        wanted = False if self.outcome == "KEEP" else None
+        why = "; ".join(check.detail for check in self.checks if check.passed is wanted)
+        return f"{self.outcome} {self.kept}: {why}"
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _told(report: Report) -> str:
+    if report.value is None:
+        return f"{report.model} not defined"
+    return f"{report.model} {report.value:.3f}"
+
+
+def judge(candidate: Report, champion: Report | None, baselines: Sequence[Report], gate: Gate) -> Verdict:
+    """Return whether a candidate ships, from reports on the same rows alone.
+
+    The candidate must be better than the champion (if there is one) and than the untouched encoder by more
+    than `min_gain`, the whole paired interval above it; better than the other baselines on these rows; and
+    no class below its floor. Missing, undefined, unaligned or equal figures refuse.
+    """
+    kept = champion.model if champion is not None else "untouched"
+    if candidate.metric != gate.metric or not _finite(candidate.value):
+        check = Check("measured", False, f"{gate.metric} of {_told(candidate)} on {candidate.n} rows")
+        return Verdict("KEEP", (check,), candidate.model, kept)
+    untouched = [report for report in baselines if report.role == "untouched"]
+    checks = [
+        Check(
+            "enough rows",
+            True if candidate.n >= gate.min_items else None,
+            f"{candidate.n} held-out rows, {gate.min_items} asked for",
+        )
+    ]
+    if not untouched:
+        checks.append(Check("beats untouched", False, "no figure of the untouched encoder on these rows"))
+    for rival in [*([champion] if champion is not None else []), *untouched]:
+        checks.append(_beats(candidate, rival, gate))
+    for rival in baselines:
+        if rival.role == "untouched":
+            continue
+        # a baseline that separates nothing has no figure, and nothing to be compared with
+        better = rival.value is None or candidate.value > rival.value  # type: ignore[operator]
+        aligned = rival.ids == candidate.ids and rival.truth == candidate.truth
+        checks.append(
+            Check(f"above {rival.role}", better and aligned, f"{gate.metric} {_told(candidate)} against {_told(rival)}")
+        )
+    f1 = {row.label: row.f1 for row in candidate.per_class}
+    for label, floor in sorted(gate.floors.items()):
+        value = f1.get(label)
+        passed = None if value is None else value >= floor
+        shown = "n/a (no row of it)" if value is None else f"{value:.3f}"
+        checks.append(Check(f"floor of {label}", passed, f"F1 of {label} is {shown}, floor {floor:.3f}"))
+    states = [check.passed for check in checks]
+    outcome: Outcome = "KEEP" if False in states else "UNDECIDED" if None in states else "PROMOTE"
+    return Verdict(outcome, tuple(checks), candidate.model, kept)
+
+
+def _beats(candidate: Report, rival: Report, gate: Gate) -> Check:
+    name = f"beats {rival.role}"
+    both = f"{gate.metric} {_told(candidate)} against {_told(rival)}"
+    found = paired(candidate, rival, seed=candidate.seed, confidence=gate.confidence)
+    if found is None:
+        return Check(name, False, f"{both}: no paired difference on the same rows")
+    gain, low, high = found
+    shown = f"{both}, difference {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if gain <= gate.min_gain or high <= gate.min_gain:
+        return Check(name, False, f"{shown}, not above {gate.min_gain:g}")
+    if low <= gate.min_gain:
+        return Check(name, None, f"{shown}, the interval reaches {gate.min_gain:g}")
+    return Check(name, True, shown)
