@@ -134,7 +134,7 @@ def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console
         key="ticket" if name == "tickets" else "",
         label="",
         group="",
-        labels=",".join(f"{k}={v.replace(',', ';')}" for k, v in data.labels.items()),
+        labels=data.labels,
         guideline=data.guideline,
         encoder="minilm",
         encoding="utf-8",

@@ -70,7 +70,6 @@ def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fr
 
 def make(root: Path, data: demo_data.Prepared, console: Console) -> None:
     """Make the demo project: its own folder, but the server and the embeddings shared with the other ones."""
-    labels = ",".join(f"{name}={hint.replace(',', ';')}" for name, hint in data.labels.items())
     starting.make_project(
         root,
         console,
@@ -81,7 +80,7 @@ def make(root: Path, data: demo_data.Prepared, console: Console) -> None:
         key="ticket" if data.kind == "pair" else "",
         label="",
         group="",
-        labels=labels,
+        labels=data.labels,
         guideline=data.guideline,
         encoder="minilm",
         encoding="utf-8",

@@ -38,11 +38,17 @@ def parse_labels(text: str) -> dict[str, str]:
 
 
 def make_project(
-    root: Path, telling: Telling, *, settings: Mapping[str, Any] | None = None, **options: str
+    root: Path,
+    telling: Telling,
+    *,
+    labels: str | Mapping[str, str] = "",
+    settings: Mapping[str, Any] | None = None,
+    **options: str,
 ) -> dict[str, Any]:
     """Make a project folder and import its file; nothing is left behind when that fails (C01, C02).
 
-    `settings` overrides defaults by dotted name ("mine.batch").
+    `labels`: {label: description}, or what `parse_labels` reads. `settings` overrides defaults by dotted
+    name ("mine.batch").
     """
     projects.check_name(root.name, "project name")
     kind = kinds.get(options["kind"])
@@ -57,7 +63,8 @@ def make_project(
         encoding=options["encoding"],
     )
     data = Path(options["data"]) if options["data"] else None
-    labels = parse_labels(options["labels"]) or dict.fromkeys(kind.default_labels, "")
+    labels = parse_labels(labels) if isinstance(labels, str) else dict(labels)
+    labels = labels or dict.fromkeys(kind.default_labels, "")
     if not labels and data and columns.label:
         labels = dict.fromkeys(found_labels(data, columns, single=kind.single), "")
     if not labels:

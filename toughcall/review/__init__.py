@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Draw the page of the project that TOUGHCALL_PROJECT names, or of the working folder."""
-    from toughcall.review.shell import show
+    from toughcall.review.page import show
 
     show()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -11,26 +13,28 @@ ACCENT = "#14998c"
 SOFT = "#7cc7bf"
 QUIET = "#9aa5b1"
 WARN = "#d9622b"
+UNTOUCHED = "untouched encoder"
 ROW = 26
 """Height of one row of a bar chart in pixels."""
 
 
-def scores(bars: pd.DataFrame, low: float, high: float, title: str) -> Any:
-    """Histogram of calibrated scores with the uncertain band shaded."""
+def scores(bars: pd.DataFrame, low: float, high: float, title: str, start: float = 0.0) -> Any:
+    """Histogram of calibrated scores from `start` to 1 with the uncertain band shaded."""
     import altair as alt
     import pandas as pd
 
+    across = alt.Scale(domain=[start, 1], zero=False, nice=False)
     inside = (alt.datum.low >= low - 1e-9) & (alt.datum.high <= high + 1e-9)
     band = (
         alt.Chart(pd.DataFrame({"low": [low], "high": [high]}))
         .mark_rect(color=ACCENT, opacity=0.13)
-        .encode(x=alt.X("low:Q"), x2="high:Q")
+        .encode(x=alt.X("low:Q", scale=across, title=title, axis=_ticks(alt)), x2="high:Q")
     )
     drawn = (
-        alt.Chart(bars)
-        .mark_bar(binSpacing=1)
+        alt.Chart(bars[bars["high"] > start + 1e-9])
+        .mark_bar(binSpacing=1, clip=True)
         .encode(
-            x=alt.X("low:Q", bin="binned", title=title, scale=alt.Scale(domain=[0, 1]), axis=_ticks(alt)),
+            x=alt.X("low:Q", bin="binned", title=title, scale=across, axis=_ticks(alt)),
             x2="high:Q",
             y=alt.Y("count:Q", title="items", axis=alt.Axis(tickMinStep=1, tickCount=4)),
             color=alt.condition(inside, alt.value(ACCENT), alt.value(QUIET)),
@@ -41,11 +45,11 @@ def scores(bars: pd.DataFrame, low: float, high: float, title: str) -> Any:
             ],
         )
     )
-    return (band + drawn).properties(height=190)
+    return (band + drawn).properties(height=165)
 
 
 def _ticks(alt: Any) -> Any:
-    return alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f", grid=False)
+    return alt.Axis(values=[tick / 10 for tick in range(11)], format=".1f", grid=False)
 
 
 def chances(table: pd.DataFrame) -> Any:
@@ -69,19 +73,25 @@ def progress(table: pd.DataFrame) -> Any:
     long = table.melt(id_vars=["class"], value_vars=list(used), var_name="part", value_name="labels")
     long["part"] = long["part"].map(used)
     scale = alt.Scale(domain=list(used.values()), range=[ACCENT, SOFT, QUIET][: len(used)])
-    return (
+    y = alt.Y("class:N", sort=list(table["class"]), title=None, axis=alt.Axis(labelLimit=220))
+    axis = alt.Axis(tickMinStep=1, tickCount=6, format="d")
+    bars = (
         alt.Chart(long)
         .mark_bar(size=14)
         .encode(
-            y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-            x=alt.X("labels:Q", title="labels", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=y,
+            x=alt.X("labels:Q", title="labels", stack="zero", axis=axis),
             color=alt.Color("part:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
             order=alt.Order("place:Q"),
             tooltip=[alt.Tooltip("class:N"), alt.Tooltip("part:N"), alt.Tooltip("labels:Q")],
         )
         .transform_calculate(place="datum.part == 'train' ? 0 : datum.part == 'held out' ? 1 : 2")
-        .properties(height=ROW * len(table) + 70)
     )
+    sums = table[["class"]].assign(
+        labels=table[list(used)].sum(axis=1), said=table[list(used)].astype(str).agg(" + ".join, axis=1)
+    )
+    words = alt.Chart(sums).mark_text(align="left", dx=5, color=QUIET).encode(y=y, x="labels:Q", text="said:N")
+    return (bars + words).properties(height=ROW * len(table) + 125)
 
 
 def figures(table: pd.DataFrame, winner: str) -> Any:
@@ -90,8 +100,10 @@ def figures(table: pd.DataFrame, winner: str) -> Any:
 
     own = alt.condition(alt.datum.role == winner, alt.value(ACCENT), alt.value(QUIET))
     metric = str(table["metric"].iloc[-1])
+    ends = table[["value", "low", "high"]].to_numpy(dtype=float)
+    edge = [max(0.0, float(np.nanmin(ends)) - 0.03), min(1.0, float(np.nanmax(ends)) + 0.03)]
     y = alt.Y("role:N", sort=list(table["role"]), title=None, axis=alt.Axis(labelLimit=180))
-    x = alt.X("value:Q", title=metric, scale=alt.Scale(zero=False, nice=True, padding=12))
+    x = alt.X("value:Q", title=metric, scale=alt.Scale(domain=edge, nice=False), axis=alt.Axis(tickCount=6))
     tips = [
         alt.Tooltip("role:N", title="what"),
         alt.Tooltip("model:N"),
@@ -105,7 +117,10 @@ def figures(table: pd.DataFrame, winner: str) -> Any:
     spans = bars.encode(x=alt.X("low:Q", title=metric), x2="high:Q")
     dots = base.mark_circle(size=110, opacity=1).encode(x=x)
     words = base.mark_text(dy=-11, fontSize=12).encode(x=x, text=alt.Text("value:Q", format=".3f"))
-    return (spans + dots + words).properties(height=44 * len(table) + 50)
+    floor = alt.Chart(table[table["role"] == UNTOUCHED]).mark_rule(strokeDash=[5, 4], color=QUIET)
+    return (floor.encode(x=alt.X("value:Q", title=metric)) + spans + dots + words).properties(
+        height=44 * len(table) + 60
+    )
 
 
 def per_class(table: pd.DataFrame) -> Any:
@@ -117,15 +132,15 @@ def per_class(table: pd.DataFrame) -> Any:
     base = alt.Chart(table).encode(y=y, tooltip=tips)
     x = alt.X("f1:Q", title="F1", scale=alt.Scale(domain=[0, 1]), axis=_ticks(alt))
     bars = base.mark_bar(size=14, color=ACCENT).encode(x=x)
-    values = base.transform_filter("!datum.dead && isValid(datum.f1)").mark_text(align="left", dx=4)
+    values = base.transform_filter("!datum.dead && isValid(datum.f1)").mark_text(align="left", dx=4, color=QUIET)
     dead = base.transform_filter("datum.dead").mark_text(align="left", dx=4, color=WARN, fontWeight="bold")
     said = values.encode(x=x, text=alt.Text("f1:Q", format=".2f"))
     never = dead.encode(x=x, text=alt.value("never predicted"))
-    return (bars + said + never).properties(height=ROW * len(table) + 50)
+    return (bars + said + never).properties(height=ROW * len(table) + 70)
 
 
 def rounds(table: pd.DataFrame, metric: str) -> Any:
-    """The candidate's metric by retrain, with its interval, over the untouched encoder (dashed)."""
+    """Draw the candidate's metric by retrain, with its interval, over the untouched encoder (dashed)."""
     import altair as alt
 
     x = alt.X("round:O", title="retrain", axis=alt.Axis(labelAngle=0))

@@ -68,6 +68,16 @@ class Live:
         return self.store.labels(self.schema.version)
 
     @cached_property
+    def batches(self) -> list[dict[str, Any]]:
+        """Name, state, counts and model of every batch, oldest first."""
+        return self.store.batches()
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        """The state of every batch by its name: planned, sent or done."""
+        return {row["name"]: row["state"] for row in self.batches}
+
+    @cached_property
     def retrains(self) -> list[dict[str, Any]]:
         """What every retrain decided, oldest first."""
         return [content for _, content in self.store.events("retrain")]
@@ -130,12 +140,15 @@ def next_step(live: Live) -> tuple[str, str]:
     """Return (one sentence, the command that makes sense now), in the order of `toughcall status`."""
     if not live.counts[0]:
         return "Import your records:", "toughcall import FILE --text COLUMN"
-    waiting = [row for row in live.store.batches() if row["state"] != "done"]
+    waiting = [row for row in live.batches if row["state"] != "done"]
     if waiting and waiting[-1]["state"] == "planned":
         return "The newest batch is chosen but not sent yet:", "toughcall push"
     if waiting:
         left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
-        return f"{left} items wait for an answer in Label Studio. When they are done:", "toughcall round"
+        if not left:
+            return "Every item of the newest batch is answered:", "toughcall round"
+        wait = "1 item waits" if left == 1 else f"{left} items wait"
+        return f"{wait} for an answer in Label Studio. When done:", "toughcall round"
     last = live.retrains[-1] if live.retrains else {}
     if last.get("outcome") == "PROMOTE" and last.get("version") != live.champion:
         return "The gate let the newest model through:", "toughcall promote"

@@ -1,5 +1,79 @@
-"""The script that `streamlit run` (and so `toughcall review`) serves."""
+"""The page: title, next step, four figures, three tabs, and one sentence where something is wrong."""
 
-from toughcall.review import main
+from __future__ import annotations
 
-main()
+import sqlite3
+
+from toughcall.records import IntegrityError, ToughcallError
+from toughcall.review.live import Live, folder, next_step, opened
+from toughcall.review.plain import literal
+
+# Less air above the title, and texts that keep their lines. A comment, since Streamlit would print a string here.
+LOOK = """<style>
+.stMainBlockContainer {padding-top: 2.4rem; padding-bottom: 3rem; max-width: 1500px}
+[data-testid="stMetric"] {padding: .5rem .9rem}
+[data-testid="stMetric"] > div {padding: 0}
+[data-testid="stMetricValue"] {font-size: 1.4rem}
+.st-key-verdict-PROMOTE {border-left: 6px solid #2e9e5b}
+.st-key-verdict-KEEP {border-left: 6px solid #8a94a0}
+.st-key-verdict-UNDECIDED {border-left: 6px solid #e0a100}
+.st-key-verdict-facts {opacity: .7; font-size: .875rem}
+[class*="st-key-record"] [data-testid="stText"] {line-height: 1.55; overflow-wrap: anywhere; white-space: pre-wrap}
+</style>"""
+
+
+def show() -> None:
+    """Draw the whole page; a failure a person can act on is a sentence, never a traceback (C82)."""
+    import streamlit as st
+
+    st.set_page_config(page_title="toughcall", layout="wide", initial_sidebar_state="collapsed")
+    st.html(LOOK)
+    try:
+        with opened(folder()) as live:
+            _page(live)
+    except ToughcallError as error:
+        _failed(error)
+    except sqlite3.Error as error:
+        _failed(IntegrityError(f"the ledger cannot be read now ({error}): reload the page, then run toughcall doctor"))
+
+
+def _failed(error: ToughcallError) -> None:
+    """Say what is wrong; the sentence may quote a file, so it is shown letter by letter."""
+    import streamlit as st
+
+    st.error("This project cannot be shown.", icon=":material/error:")
+    st.text(str(error))
+
+
+def _page(live: Live) -> None:
+    import streamlit as st
+
+    from toughcall.review import tab_labels, tab_model, tab_queue, views
+
+    st.set_page_config(page_title=f"{live.project.name} · toughcall")
+    picks, answers = views.asked_picks(live), views.answers_by_item(live)
+    head, again = st.columns([8, 1], vertical_alignment="bottom")
+    sentence, command = next_step(live)
+    head.subheader(f"{literal(live.project.name)} · {literal(live.project.kind)}", anchor=False)
+    head.markdown(f"{sentence} `{command}`")
+    again.button("Refresh", icon=":material/refresh:", width="stretch")
+    waiting, answered = views.counts(live, picks, answers)
+    figures = {
+        "Waiting for an answer": f"{waiting:,}",
+        "Answered": f"{answered:,}",
+        "Labels": f"{len(live.labels[0]):,}",
+        "Champion": literal(live.champion) or "none yet",
+    }
+    for place, (name, value) in zip(st.columns([1, 1, 1, 2]), figures.items(), strict=True):
+        place.metric(name, value, border=True)
+    queue, labels, model = st.tabs(["Queue", "Labels", "Model"])
+    with queue:
+        tab_queue.show(live, picks, answers)
+    with labels:
+        tab_labels.show(live)
+    with model:
+        tab_model.show(live)
+
+
+if __name__ == "__main__":
+    show()

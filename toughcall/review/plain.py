@@ -1,4 +1,4 @@
-"""Texts that somebody else wrote, shown letter by letter: where Streamlit reads Markdown, it must not be obeyed (C78)."""
+"""Words that somebody else wrote, where Streamlit reads Markdown: shown letter by letter, never obeyed (C78)."""
 
 from __future__ import annotations
 

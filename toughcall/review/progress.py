@@ -23,6 +23,17 @@ class Totals:
     cant_tell: int
     set_aside: int
 
+    def sentence(self) -> str:
+        """Return the figures in words, without those that are 0."""
+        named = {
+            "in disagreement": self.disagreements,
+            "skipped": self.skipped,
+            "can't tell": self.cant_tell,
+            "rows set aside": self.set_aside,
+        }
+        rest = [f"{count:,} {name}" for name, count in named.items() if count]
+        return " · ".join([f"{self.labels:,} agreed label{'s' * (self.labels != 1)}", *rest])
+
 
 def totals(live: Live) -> Totals:
     """Count labels, disagreements and everything that is neither."""
@@ -68,7 +79,7 @@ def batches(live: Live) -> pd.DataFrame:
     columns = ["batch", "state", "items", "answered", "progress", "scored by"]
     rows = [
         (b["name"], b["state"], b["size"], b["answered"], min(1.0, b["answered"] / max(1, b["size"])), b["model"])
-        for b in reversed(live.store.batches())
+        for b in reversed(live.batches)
     ]
     return pd.DataFrame(rows, columns=columns)
 

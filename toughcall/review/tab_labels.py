@@ -12,41 +12,24 @@ def show(live: Live) -> None:
 
     from toughcall.review import charts
 
-    batches = progress.batches(live)
-    found = progress.totals(live)
-    if not found.labels and not len(progress.annotators(live)):
-        if len(batches):
+    batches, people = progress.batches(live), progress.annotators(live)
+    if people.empty and batches.empty:
+        st.info("No answers yet. Choose the first items and send them to the experts: `toughcall round`")
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("##### Labels per class")
+        if people.empty:
             st.info("No answers yet. When experts have answered in Label Studio: `toughcall pull`")
         else:
-            st.info("No answers yet. Choose the first items and send them to the experts: `toughcall round`")
-    else:
-        figures = [
-            ("Labels", found.labels),
-            ("Disagreements", found.disagreements),
-            ("Skipped", found.skipped),
-            ("Can't tell", found.cant_tell),
-            ("Set aside", found.set_aside),
-        ]
-        for place, (name, value) in zip(st.columns(len(figures)), figures, strict=True):
-            place.metric(name, f"{value:,}")
-        st.subheader("Labels per class", anchor=False)
-        st.altair_chart(charts.progress(progress.classes(live)), width="stretch")
-    left, right = st.columns(2, gap="large")
-    if len(batches):
-        left.subheader("Batches", anchor=False)
-        config = st.column_config
-        left.dataframe(
-            batches,
-            hide_index=True,
-            column_config={
-                "progress": config.ProgressColumn("progress", format="percent", min_value=0, max_value=1)
-            },
-        )
-    people = progress.annotators(live)
-    if len(people):
-        right.subheader("Annotators", anchor=False)
-        right.dataframe(
-            people,
-            hide_index=True,
-            column_config={"median seconds": st.column_config.NumberColumn(format="%.0f")},
-        )
+            st.caption(progress.totals(live).sentence())
+            st.altair_chart(charts.progress(progress.classes(live)), width="stretch")
+    with right:
+        if len(batches):
+            st.markdown("##### Batches")
+            bar = st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1)
+            st.dataframe(batches, hide_index=True, column_config={"progress": bar})
+        if len(people):
+            st.markdown("##### Annotators")
+            seconds = st.column_config.NumberColumn("median seconds", format="%.0f")
+            st.dataframe(people, hide_index=True, column_config={"median seconds": seconds})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from toughcall.review import verdict
 from toughcall.review.live import Live
 
-BADGES = {
+# the banner's edge is coloured in page.LOOK by its key
+BADGES: dict[str, tuple[Literal["green", "gray", "orange"], str]] = {
     "PROMOTE": ("green", ":material/check:"),
-    "KEEP": ("orange", ":material/block:"),
-    "UNDECIDED": ("gray", ":material/question_mark:"),
+    "KEEP": ("gray", ":material/remove:"),
+    "UNDECIDED": ("orange", ":material/question_mark:"),
 }
 
 
@@ -23,36 +26,48 @@ def show(live: Live) -> None:
     if last is None:
         st.info("No model has been judged yet. Train and judge one: `toughcall retrain`")
         return
-    with st.container(border=True):
-        badge, words = st.columns([1, 7], vertical_alignment="center")
-        colour, icon = BADGES.get(last.outcome, BADGES["UNDECIDED"])
-        badge.badge(last.outcome if last.outcome in BADGES else "UNDECIDED", color=colour, icon=icon)
-        serving = "in service" if last.serving else f"in service: {live.champion or 'no model yet'}"
-        words.text(last.sentence)
-        words.text(f"{last.version or 'not stored'} · {last.labels:,} labels · {serving}")
+    _banner(last, live.champion)
     event = events[-1]
-    table = verdict.figures(event)
+    table, classes = verdict.figures(event), verdict.per_class(event)
+    checks, history = verdict.checks(event), verdict.rounds(events)
     if table.empty:
-        st.info("This model was not measured: there are too few held-out labels for a verdict yet.")
+        st.info("This model was not measured: too few held-out labels for a verdict yet. Ask more: `toughcall round`")
     left, right = st.columns(2, gap="large")
     with left:
         if len(table):
-            st.subheader("Against champion and baselines", anchor=False)
+            st.markdown("##### Against champion and baselines")
+            n = int(table["n"].iloc[-1])
+            st.caption(f"on the same {n} held-out items, with 95 % intervals; dashed: the untouched encoder")
             st.altair_chart(charts.figures(table, verdict.ROLES[verdict.WINNER]), width="stretch")
-        classes = verdict.per_class(event)
         if len(classes):
-            st.subheader("F1 per class", anchor=False)
+            st.markdown("##### F1 per class")
             st.altair_chart(charts.per_class(classes), width="stretch")
     with right:
-        checks = verdict.checks(event)
         if len(checks):
-            st.subheader("Checks", anchor=False)
-            st.dataframe(checks, hide_index=True)
-        history = verdict.rounds(events)
+            st.markdown("##### Checks of the gate")
+            width = {"check": 150, "passed": 70}
+            fixed = {name: st.column_config.TextColumn(width=size) for name, size in width.items()}
+            st.dataframe(checks, hide_index=True, column_config=fixed)
         if len(history) > 1:
-            st.subheader("By retrain", anchor=False)
+            st.markdown("##### Round by round")
+            st.caption("the candidate of each retrain; dashed: the untouched encoder")
             metric = str(table["metric"].iloc[-1]) if len(table) else "value"
             st.altair_chart(charts.rounds(history, metric), width="stretch")
-    missing = verdict.left_out(event)
-    if missing:
-        st.text("Labels left out: " + ", ".join(f"{n} {why}" for why, n in missing))
+
+
+def _banner(last: verdict.Judged, champion: str) -> None:
+    """Draw the verdict; its sentence may quote a label, so it is shown letter by letter."""
+    import streamlit as st
+
+    with st.container(border=True, gap="small", key=f"verdict-{last.outcome}"):
+        colour, icon = BADGES[last.outcome]
+        st.badge(last.outcome, color=colour, icon=icon)
+        st.text(last.sentence)
+        if last.dead:
+            st.text(f"Never predicted: {', '.join(last.dead)}")
+        serving = "now in service" if last.serving else f"in service: {champion or 'no model yet'}"
+        facts = [last.version or "not stored", f"trained on {last.labels:,} labels", serving]
+        if last.left_out:
+            facts.append("left out: " + ", ".join(f"{n} {why}" for why, n in last.left_out))
+        with st.container(key="verdict-facts"):
+            st.text(" · ".join(facts))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
-from toughcall.records import Answer, Pick, digest
+from toughcall.records import digest
 from toughcall.review import views
 from toughcall.review.live import Live
 from toughcall.review.plain import literal
@@ -13,30 +13,41 @@ from toughcall.review.plain import literal
 if TYPE_CHECKING:
     import pandas as pd
 
-Picks = Sequence[tuple[str, Pick]]
-Answers = Mapping[str, Sequence[Answer]]
+CALLED = {views.OPEN: "Open batches", views.ALL: "All batches", views.UNASKED: "Not asked yet"}
 
 
-def show(live: Live) -> None:
+def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
     """Draw the tab."""
     import streamlit as st
 
     if not live.counts[0]:
         st.info("There are no records yet. Import a file: `toughcall import FILE --text COLUMN`")
         return
-    picks = views.asked_picks(live)
-    answers = views.answers_by_item(live)
-    found = views.counts(live, picks, answers)
-    figures = [("Records", found.records)]
-    if live.paired:
-        figures.append(("Pairs", found.pairs))
-    figures += [("Asked", found.asked), ("Answered", found.answered), ("Waiting", found.waiting)]
-    for place, (name, value) in zip(st.columns(len(figures)), figures, strict=True):
-        place.metric(name, f"{value:,}")
     column, band = _scores(live)
     if live.scored is None and not picks:
         return
-    _queue(live, picks, answers, column, band)
+    wanted = _filters(live, picks, column, band)
+    key = digest("queue", repr(wanted))[:12]
+    table, item = st.columns(2 if live.paired else [7, 5], gap="large")
+    with table:
+        number = st.session_state.get(f"page-{key}", 1)
+        page = views.queue_page(live, replace(wanted, page=number - 1), picks, answers)
+        pages = max(1, -(-page.total // views.PAGE))
+        if page.rows.empty:
+            st.info("No item matches these filters.")
+            return
+        chosen = _table(live, page.rows, f"{key}-{number}", column)
+        first = page.number * views.PAGE
+        said, turn = st.columns([4, 1], vertical_alignment="center")
+        said.caption(f"{first + 1:,}–{first + len(page.rows):,} of {page.total:,} items. Select a row to read it.")
+        if pages > 1:
+            turn.number_input("Page", 1, pages, key=f"page-{key}", label_visibility="collapsed")
+    one = views.detail(live, str(page.rows["item"].iloc[chosen]), picks, answers)
+    with item:
+        if one is None:
+            st.info("This item is not in the pool. Find out why: `toughcall doctor`")
+        else:
+            _item(one)
 
 
 def _scores(live: Live) -> tuple[str, tuple[float, float]]:
@@ -50,98 +61,71 @@ def _scores(live: Live) -> tuple[str, tuple[float, float]]:
     if scored is None:
         st.info("Nothing is scored yet. Score the pool: `toughcall score`")
         return "", (settings.low, settings.high)
-    whole = "likeliest class" if live.schema.single else "least certain class"
-    options = list(scored.labels) if live.paired else ["", *scored.labels]
-    drawn, chosen = st.columns([3, 1], gap="large")
+    drawn, chosen = st.columns([4, 1], gap="large")
     with chosen:
-        column = st.selectbox("Probability of", options, format_func=lambda one: one or whole, key="column")
+        column = ""
+        if len(scored.labels) > 1:
+            whole = "two likeliest classes" if live.schema.single else "least certain class"
+            names = ["", *scored.labels]
+            column = st.selectbox("Score", names, format_func=lambda one: one or whole.capitalize(), key="column") or ""
         band = st.slider("Uncertain band", 0.0, 1.0, (settings.low, settings.high), 0.025, key="band")
-        found = views.histogram(live, column or "", *band)
-        if found is not None:
-            st.text(f"{found.in_band:,} of {found.total:,} items in the band\nscored by {scored.model}")
+    found = views.histogram(live, column, *band)
     if found is not None:
-        with drawn:
-            title = f"calibrated probability of {column or 'the ' + whole}"
-            st.altair_chart(charts.scores(found.bars, *band, title), width="stretch")
-    return column or "", band
+        chosen.caption(f"{found.in_band:,} of {found.total:,} scored items are in the band")
+        name, start = views.score_name(live, column), views.score_start(live, column, band[0])
+        drawn.altair_chart(charts.scores(found.bars, *band, name, start), width="stretch")
+    return column, band
 
 
-def _queue(live: Live, picks: Picks, answers: Answers, column: str, band: tuple[float, float]) -> None:
-    import streamlit as st
-
-    st.subheader("Queue", anchor=False)
-    wanted = _filters(live, picks, column, band)
-    key = digest("queue", repr(wanted))[:12]
-    page = views.queue_page(live, wanted, picks, answers)
-    pages = max(1, -(-page.total // views.PAGE))
-    if pages > 1:
-        left, _, right = st.columns([3, 5, 1], vertical_alignment="bottom")
-        number = right.number_input("Page", 1, pages, 1, key=f"page-{key}-{pages}")
-        page = views.queue_page(live, views.turned(wanted, int(number) - 1), picks, answers)
-        first = page.number * views.PAGE
-        left.text(f"{first + 1:,}–{first + len(page.rows):,} of {page.total:,} items")
-    if page.rows.empty:
-        st.info("No item matches these filters.")
-        return
-    row = _table(page.rows, f"{key}-{page.number}")
-    one = views.detail(live, str(page.rows["item"].iloc[row]), picks, answers)
-    if one is not None:
-        _item(one)
-
-
-def _filters(live: Live, picks: Picks, column: str, band: tuple[float, float]) -> views.Filter:
+def _filters(live: Live, picks: views.Picks, column: str, band: tuple[float, float]) -> views.Filter:
     import streamlit as st
 
     scored = live.scored
     names = list(dict.fromkeys(batch for batch, _ in picks))
-    batches = (["", *names] if picks else []) + ([views.UNASKED] if scored else [])
-    called = {"": "All batches", views.UNASKED: "Not asked yet"}
-    at = st.columns([1.3, 1.3, 1.5, 2.2, 1.2], vertical_alignment="bottom")
-    batch = at[0].selectbox("Batch", batches, format_func=lambda one: called.get(one, one), key="batch")
-    reasons = ["", *views.reasons(picks)]
-    unasked = batch == views.UNASKED
+    still_open = any(live.states[name] != "done" for name in names)
+    shown = [views.OPEN] * still_open + [views.ALL] * bool(names) + [views.UNASKED] * bool(scored) + names
+    at = st.columns([1.2, 1.2, 1.2, 2.2, 1.1], vertical_alignment="bottom")
+    which = at[0].selectbox("Show", shown, format_func=lambda one: CALLED.get(one, f"Batch {one}"), key="shown")
+    unasked = which == views.UNASKED
     reason = at[1].selectbox(
         "Reason",
-        reasons,
-        format_func=lambda one: one.replace("_", " ") or "All reasons",
+        ["", *views.reasons(picks)],
+        format_func=lambda one: views.worded(one) or "All reasons",
         key="reason",
         disabled=unasked,
     )
-    classes = ["", *(scored.labels if scored else ())]
-    label = at[2].selectbox("Class", classes, format_func=lambda one: one or "All classes", key="class")
+    classes = ["", *(live.schema.labels if scored else ())]
+    label = at[2].selectbox(
+        "Class", classes, format_func=lambda one: one or "All classes", key="class", disabled=scored is None
+    )
     search = at[3].text_input("Text contains", key="search")
-    inside = at[4].toggle("In the band only", key="inside", disabled=scored is None)
+    inside = at[4].toggle("In the band", key="inside", disabled=scored is None)
     return views.Filter(
-        batch or "", "" if unasked else reason or "", label or "", column, band if inside else None, search
+        which, "" if unasked else reason or "", label or "", column, band if inside else None, search or ""
     )
 
 
-def _table(rows: pd.DataFrame, key: str) -> int:
+def _table(live: Live, rows: pd.DataFrame, key: str, column: str) -> int:
     """Draw the rows and return the place of the selected one, the first when none is selected."""
     import streamlit as st
 
     config = st.column_config
-    shown = rows.drop(columns=["item"])
-    shown["reason"] = shown["reason"].str.replace("_", " ")
-    empty = [name for name in ("batch", "reason", "note", "answer") if not shown[name].any()]
-    order = [
-        name
-        for name in ("text", "class", "score", "reason", "note", "answer", "batch")
-        if name not in empty
-    ]
+    wanted = ("text", "text_b" if live.paired else "class", "score", "reason", "answer")
+    order = [name for name in wanted if (rows[name] != "").any()]
     chosen = st.dataframe(
-        shown,
+        rows.assign(answer=rows["answer"].where(rows["answer"] != "", rows["state"])),
         hide_index=True,
-        height=min(len(shown), 9) * 35 + 38,
+        height=min(len(rows), 12) * 35 + 38,
         column_order=order,
         column_config={
-            "text": config.TextColumn("Text", width="large"),
-            "class": config.TextColumn("Class", width="small"),
-            "score": config.ProgressColumn("Score", width="small", format="%.2f", min_value=0, max_value=1),
-            "reason": config.TextColumn("Reason", width="small"),
-            "note": config.TextColumn("Note", width="medium"),
-            "answer": config.TextColumn("Answer", width="small"),
-            "batch": config.TextColumn("Batch", width="small"),
+            "text": config.TextColumn("A" if live.paired else "Text", width=125 if live.paired else 250),
+            "text_b": config.TextColumn("B", width=125),
+            "class": config.TextColumn("Class", width=90, help="the model's guess"),
+            "score": config.ProgressColumn(
+                "Score", width=90, format="%.2f", min_value=0, max_value=1, help=views.score_name(live, column)
+            ),
+            "reason": config.TextColumn("Reason", width=95),
+            "answer": config.TextColumn("Answer", width=90),
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -152,24 +136,31 @@ def _table(rows: pd.DataFrame, key: str) -> int:
 
 
 def _item(one: views.Detail) -> None:
+    """Draw one item: its texts letter by letter, side by side for a pair (C78), then why it was asked."""
     import streamlit as st
 
     from toughcall.review import charts
 
-    for place, title, (_, text) in zip(st.columns(len(one.texts)), views.titles(one), one.texts, strict=True):
+    tall: int | Literal["content"] = (
+        300 if any(len(text) > 500 or text.count("\n") > 8 for _, text in one.texts) else "content"
+    )
+    titled = zip(st.columns(len(one.texts)), views.titles(one), one.texts, strict=True)
+    for number, (place, title, (_, text)) in enumerate(titled):
         with place:
             st.caption(literal(title))
-            st.code(text, language=None, wrap_lines=True)
+            with st.container(border=True, height=tall, key=f"record-{number}"):
+                st.text(text)
     if one.cut:
         st.caption(f"Only the first {views.LONGEST:,} characters of a long text are shown.")
-    left, right = st.columns(2, gap="large")
-    with left:
-        for batch, pick in one.picks:
-            st.text(f"{batch} · {pick.reason.replace('_', ' ')} · {pick.note or 'no note'}")
-        for answer in one.answers:
-            st.text(f"{answer.annotator}: {views.said([answer])}")
-        if not one.answers:
-            st.text("No answer yet.")
-    with right:
-        if len(one.chances):
-            st.altair_chart(charts.chances(one.chances.head(8)), width="stretch")
+    left, right = st.columns(2)
+    for batch, pick in one.picks:
+        left.caption(f"Why it was asked · {literal(batch)}")
+        left.text(f"{views.worded(pick.reason)}: {pick.note}" if pick.note else views.worded(pick.reason))
+    if not one.picks:
+        left.caption("Why it was asked")
+        left.text("not asked yet")
+    right.caption("What was answered")
+    right.text("\n".join(f"{answer.annotator}: {views.said([answer])}" for answer in one.answers) or "nothing yet")
+    if len(one.chances):
+        st.caption("Calibrated probability")
+        st.altair_chart(charts.chances(one.chances.head(8)), width="stretch")

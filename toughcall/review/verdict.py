@@ -19,6 +19,15 @@ ROLES = {
     "majority": "majority class",
 }
 WINNER = "candidate"
+OUTCOMES = ("PROMOTE", "KEEP", "UNDECIDED")
+LEFT_OUT = {
+    "disagreement": "in disagreement",
+    "straddles": "on both sides of the split",
+    "near_duplicate_of_test": "near-duplicates of held-out items",
+    "no_vector": "without a usable vector",
+    "silver_test": "held out but not gold",
+}
+METRICS = {"macro_f1": "macro F1", "roc_auc": "ROC AUC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class Judged:
     sentence: str
     labels: int
     serving: bool
+    dead: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 def number(value: Any) -> float | None:
@@ -45,22 +56,30 @@ def judged(events: Sequence[Event], champion: str) -> Judged | None:
         return None
     last = events[-1]
     version = str(last.get("version") or "")
+    outcome = str(last.get("outcome") or "")
+    sentence = str(last.get("sentence") or "").removeprefix(f"{outcome}:").strip() or "the gate left no sentence"
     return Judged(
         version,
-        str(last.get("outcome") or "UNDECIDED"),
-        str(last.get("sentence") or ""),
+        outcome if outcome in OUTCOMES else "UNDECIDED",
+        sentence[:1].upper() + sentence[1:],
         int(number(last.get("labels")) or 0),
         bool(version) and version == champion,
+        tuple(_never(last)),
+        tuple(left_out(last)),
     )
 
 
 def checks(event: Event) -> pd.DataFrame:
-    """Return check, passed ("yes", "no" or "?") and detail of one verdict."""
+    """Return check, passed ("✓ yes", "✗ no" or "? open") and detail of one verdict."""
     import pandas as pd
 
-    said = {True: "yes", False: "no"}
+    said = {"True": "✓ yes", "False": "✗ no"}
     rows = [
-        (str(c.get("name", "")).replace("_", " "), said.get(c.get("passed"), "?"), str(c.get("detail", "")))
+        (
+            str(c.get("name", "")).replace("_", " "),
+            said.get(str(c.get("passed")), "? open"),
+            str(c.get("detail", "")),
+        )
         for c in _dicts(event.get("checks"))
     ]
     return pd.DataFrame(rows, columns=["check", "passed", "detail"])
@@ -71,11 +90,11 @@ def left_out(event: Event) -> list[tuple[str, int]]:
     found = event.get("left_out")
     if not isinstance(found, Mapping):
         return []
-    return [(str(why).replace("_", " "), int(n)) for why, n in found.items() if number(n)]
+    return [(LEFT_OUT.get(why, str(why).replace("_", " ")), int(n)) for why, n in found.items() if number(n)]
 
 
 def figures(event: Event) -> pd.DataFrame:
-    """Return role, model, metric, value, low, high, n of every report that has a value, best value last."""
+    """Return role, model, metric, value, low, high, n of every report that has a value, in the order of the event."""
     import pandas as pd
 
     rows = []
@@ -88,7 +107,7 @@ def figures(event: Event) -> pd.DataFrame:
             (
                 ROLES.get(role, role),
                 str(report.get("model") or ""),
-                str(report.get("metric") or "value").replace("_", " "),
+                METRICS.get(str(report.get("metric")), str(report.get("metric") or "value").replace("_", " ")),
                 value,
                 number(report.get("low")),
                 number(report.get("high")),
@@ -103,8 +122,8 @@ def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
     """Return class, f1, n (held-out labels, None when unknown), dead of one report, worst class first."""
     import pandas as pd
 
-    report = next((r for r in _dicts(event.get("reports")) if r.get("role") == role), {})
-    dead = {str(name) for name in report.get("dead") or event.get("dead") or ()}
+    report = _report(event, role)
+    dead = set(_never(event, role))
     found = report.get("per_class") or report.get("classes") or {}
     rows: list[tuple[str, float | None, int | None, bool]] = []
     entries: list[tuple[str, Any]] = (
@@ -150,6 +169,16 @@ def rounds(events: Sequence[Event]) -> pd.DataFrame:
     columns = ["round", "labels", "version", "outcome", "value", "low", "high", "untouched"]
     floats = dict.fromkeys(("value", "low", "high", "untouched"), "float64")
     return pd.DataFrame(rows, columns=columns).astype(floats)
+
+
+def _report(event: Event, role: str = WINNER) -> Mapping[str, Any]:
+    return next((report for report in _dicts(event.get("reports")) if report.get("role") == role), {})
+
+
+def _never(event: Event, role: str = WINNER) -> list[str]:
+    """Return the labels that a report's model never predicted."""
+    found = _report(event, role).get("dead") or event.get("dead")
+    return [str(name) for name in found] if isinstance(found, list | tuple) else []
 
 
 def _first(one: Mapping[str, Any], names: Sequence[str]) -> float | None:

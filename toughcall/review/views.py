@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toughcall.records import Answer, Pick
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 BINS = 40
 """Bars of the histogram: 0.4 and 0.6 are edges of bars."""
-PAGE = 50
-UNASKED = "\x00unasked"
-"""The `batch` of a `Filter` that looks at scored items nobody was asked about."""
+PAGE = 100
+"""Rows of the queue that are drawn at once."""
 LONGEST = 20_000
 """Characters of one text that are sent to the browser."""
+OPEN, ALL, UNASKED = "\x00open", "\x00all", "\x00unasked"
+"""What a `Filter` shows when it is not one batch: open batches, every batch, items nobody was asked about."""
+
+Picks = Sequence[tuple[str, Pick]]
+Answers = Mapping[str, Sequence[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows of the queue are wanted; the default is every batch, newest first.
+    """Which rows of the queue are wanted.
 
-    `column` is the class whose probability is the score ("" = see `score_sql`); `label` keeps the items
-    of one class; `band` keeps scores inside it, both ends included.
+    `show` is a batch's name, OPEN, ALL or UNASKED; `column` the class whose probability is the score ("" =
+    see `score_sql`); `label` keeps the items of one class; `band` keeps scores inside it, both ends included.
     """
 
-    batch: str = ""
+    show: str = ALL
     reason: str = ""
     label: str = ""
     column: str = ""
@@ -49,19 +53,8 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """The figures over the queue; answered + waiting = asked."""
-
-    records: int
-    pairs: int
-    asked: int
-    answered: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of queue rows: columns item, batch, text, class, score, reason, note, answer."""
+    """One page of queue rows: columns item, batch, text, text_b, class, score, reason, note, state, answer."""
 
     rows: pd.DataFrame
     total: int
@@ -85,36 +78,63 @@ def name_sql(label: str) -> str:
     return '"p:' + label.replace('"', '""') + '"'
 
 
-def score_sql(scored: Scored, column: str, *, single: bool) -> tuple[str, str]:
-    """Return SQL for (score, class) of a row.
-
-    With a column it is that class and its probability; else the likeliest class, or where a text may
-    have several classes the one the model is least sure of (nearest to 0.5).
-    """
-    if column in scored.labels:
-        return name_sql(column), literal_sql(column)
-    names = [name_sql(label) for label in scored.labels]
-    rank = names if single else [f"-abs({name} - 0.5)" for name in names]
-    position = f"list_position([{', '.join(rank)}], greatest({', '.join(rank)}))"
-    labels = ", ".join(literal_sql(label) for label in scored.labels)
-    return f"[{', '.join(names)}][{position}]", f"[{labels}][{position}]"
-
-
-def literal_sql(text: str) -> str:
+def text_sql(text: str) -> str:
     """Return `text` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
+def score_sql(live: Live, scored: Scored, column: str) -> str:
+    """Return SQL for the score of a row: what the band is held against.
+
+    With a column it is that class's probability. Without one it is what mining uses: where classes compete,
+    the likeliest class against the runner-up, P(first) / (P(first) + P(second)); else the probability
+    nearest to 0.5.
+    """
+    names = [name_sql(label) for label in scored.labels]
+    if column in scored.labels or len(names) == 1:
+        return name_sql(column) if column in scored.labels else names[0]
+    if live.schema.single:
+        return "1 - uncertainty / 2"
+    return f"[{', '.join(names)}][{_place(live, names)}]"
+
+
+def class_sql(live: Live, scored: Scored) -> str:
+    """Return SQL for the class named beside a score: the likeliest, or the one nearest to 0.5."""
+    names = [name_sql(label) for label in scored.labels]
+    if len(names) == 1:
+        other = next((label for label in live.schema.labels if label != scored.labels[0]), "")
+        return f"CASE WHEN {names[0]} >= 0.5 THEN {text_sql(scored.labels[0])} ELSE {text_sql(other)} END"
+    return f"[{', '.join(text_sql(label) for label in scored.labels)}][{_place(live, names)}]"
+
+
+def _place(live: Live, names: Sequence[str]) -> str:
+    rank = list(names) if live.schema.single else [f"-abs({name} - 0.5)" for name in names]
+    return f"list_position([{', '.join(rank)}], greatest({', '.join(rank)}))"
+
+
+def score_name(live: Live, column: str) -> str:
+    """Return what the score of a row is, in words."""
+    scored = live.scored
+    if column or (scored is not None and len(scored.labels) == 1):
+        return f"probability of {column or (scored.labels[0] if scored else '')}"
+    return "likeliest class against the runner-up" if live.schema.single else "probability nearest to 0.5"
+
+
+def score_start(live: Live, column: str, low: float) -> float:
+    """Return where the scale of scores starts: the likeliest of two classes is never below 0.5."""
+    two = live.schema.single and not column and live.scored is not None and len(live.scored.labels) > 1
+    return min(0.4, low) if two else 0.0
+
+
 def histogram(live: Live, column: str, low: float, high: float) -> Histogram | None:
-    """Count the scores of one class in equal bars; None before the first scores."""
+    """Count the scores in equal bars; None before the first scores."""
     import pandas as pd
 
     scored = live.scored
     if scored is None:
         return None
-    score, _ = score_sql(scored, column, single=live.schema.single)
     rows = live.sql(
-        f"WITH s AS (SELECT ({score})::FLOAT AS score FROM read_parquet(?))"
+        f"WITH s AS (SELECT ({score_sql(live, scored, column)})::FLOAT AS score FROM read_parquet(?))"
         " SELECT least(floor(score * ?::FLOAT)::INTEGER, ?), count(*),"
         " count(*) FILTER (WHERE score BETWEEN ?::FLOAT AND ?::FLOAT) FROM s GROUP BY 1",
         [str(scored.path), BINS, BINS - 1, low, high],
@@ -132,7 +152,7 @@ def histogram(live: Live, column: str, low: float, high: float) -> Histogram | N
 
 def asked_picks(live: Live) -> list[tuple[str, Pick]]:
     """Return (batch, pick) of everything sent or planned, newest batch first, without what was set aside."""
-    names = [row["name"] for row in live.store.batches()]
+    names = [row["name"] for row in live.batches]
     return [(name, pick) for name in reversed(names) for pick in live.store.batch(name).picks]
 
 
@@ -144,11 +164,17 @@ def answers_by_item(live: Live) -> dict[str, list[Answer]]:
     return found
 
 
-def counts(live: Live, picks: Sequence[tuple[str, Pick]], answers: Mapping[str, Sequence[Answer]]) -> Counts:
-    """Count records and what became of the items asked; an item waits until `studio.overlap` answers are in."""
-    asked = {pick.item for _, pick in picks}
-    done = sum(len(answers.get(item, ())) >= live.project.studio.overlap for item in asked)
-    return Counts(*live.counts, len(asked), done, len(asked) - done)
+def state(live: Live, batch: str, answers: Sequence[Answer]) -> str:
+    """Return "answered" (studio.overlap answers are in), "waiting", "not sent" or "closed" (its batch is done)."""
+    if len(answers) >= live.project.studio.overlap:
+        return "answered"
+    return {"planned": "not sent", "done": "closed"}.get(live.states.get(batch, ""), "waiting")
+
+
+def counts(live: Live, picks: Picks, answers: Answers) -> tuple[int, int]:
+    """Return how many of the items asked wait for an answer (closed batches do not), and how many have theirs."""
+    states = [state(live, batch, answers.get(pick.item, ())) for batch, pick in picks]
+    return states.count("waiting") + states.count("not sent"), states.count("answered")
 
 
 def said(answers: Sequence[Answer]) -> str:
@@ -158,123 +184,94 @@ def said(answers: Sequence[Answer]) -> str:
     return " / ".join(dict.fromkeys(each))
 
 
-def reasons(picks: Sequence[tuple[str, Pick]]) -> list[str]:
+def reasons(picks: Picks) -> list[str]:
     """Return the reasons that occur, sorted."""
     return sorted({pick.reason for _, pick in picks})
 
 
-def queue_page(
-    live: Live, wanted: Filter, picks: Sequence[tuple[str, Pick]], answers: Mapping[str, Sequence[Answer]]
-) -> Page:
+def worded(reason: str) -> str:
+    """Return a reason's name as words."""
+    return reason.replace("_", " ")
+
+
+def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers) -> Page:
     """Return one page of the queue: picks in the order they are asked, or unasked items, most uncertain first."""
     import pandas as pd
 
-    if wanted.batch == UNASKED:
-        asked = sorted({pick.item for _, pick in picks} | set(answers))
+    kept: list[tuple[str, Pick]] = []
+    if wanted.show == UNASKED:
         seats = "SELECT id AS item, NULL::BIGINT AS seat FROM s WHERE id NOT IN (SELECT unnest(?::VARCHAR[]))"
-        values: list[Any] = [asked]
+        values: list[Any] = [sorted(live.store.asked())]
         order = "s.uncertainty DESC, item"
-        kept: list[tuple[str, Pick]] = []
     else:
-        kept = [
-            (batch, pick)
-            for batch, pick in picks
-            if wanted.batch in ("", batch) and wanted.reason in ("", pick.reason)
-        ]
+        still_open = {name for name, now in live.states.items() if now != "done"}
+        shown = {ALL: set(live.states), OPEN: still_open}.get(wanted.show, {wanted.show})
+        kept = [(batch, pick) for batch, pick in picks if batch in shown and wanted.reason in ("", pick.reason)]
         seats = "SELECT unnest(?::VARCHAR[]) AS item, unnest(?::BIGINT[]) AS seat"
         values = [[pick.item for _, pick in kept], list(range(len(kept)))]
         order = "seat"
     found, total = _cut(live, wanted, seats, values, order)
     rows = []
-    for item, seat, score, name, words in found:
+    for item, seat, score, name, text, text_b in found:
         batch, pick = kept[seat] if seat is not None else ("", None)
-        rows.append(
-            {
-                "item": item,
-                "batch": batch,
-                "text": words or "",
-                "class": name,
-                "score": score,
-                "reason": pick.reason if pick else "",
-                "note": pick.note if pick else "",
-                "answer": said(answers.get(item, ())),
-            }
-        )
-    columns = ["item", "batch", "text", "class", "score", "reason", "note", "answer"]
+        given = answers.get(item, ())
+        now = state(live, batch, given) if pick else ""
+        why = (worded(pick.reason), pick.note) if pick else ("", "")
+        rows.append((item, batch, text, text_b, name, score, *why, now, said(given)))
+    columns = ["item", "batch", "text", "text_b", "class", "score", "reason", "note", "state", "answer"]
     return Page(pd.DataFrame(rows, columns=columns), total, wanted.page)
 
 
-def turned(wanted: Filter, page: int) -> Filter:
-    """Return the same filter at another page, counted from 0."""
-    return replace(wanted, page=page)
-
-
-def _cut(
-    live: Live, wanted: Filter, seats: str, values: list[Any], order: str
-) -> tuple[list[tuple[Any, ...]], int]:
-    """Run the one query of the queue; return (item, seat, score, class, text) rows and how many match."""
+def _cut(live: Live, wanted: Filter, seats: str, values: list[Any], order: str) -> tuple[list[tuple[Any, ...]], int]:
+    """Run the one query of the queue; return (item, seat, score, class, text, text_b) rows and how many match."""
     scored = live.scored
     if scored is None:
         table = "SELECT NULL::VARCHAR AS id, 0.0 AS uncertainty, 0.0 AS score, NULL::VARCHAR AS name WHERE false"
         sources: list[Any] = []
     else:
-        score, name = score_sql(scored, wanted.column, single=live.schema.single)
+        chosen = f"{name_sql(wanted.label)} >= 0.5" if wanted.label in scored.labels else "false"
         table = (
-            f"SELECT id, uncertainty, ({score})::FLOAT AS score, {name} AS name,"
-            f" {_chosen(scored, wanted.label, single=live.schema.single)} AS chosen FROM read_parquet(?)"
+            f"SELECT id, uncertainty, ({score_sql(live, scored, wanted.column)})::FLOAT AS score,"
+            f" {class_sql(live, scored)} AS name, {chosen} AS chosen FROM read_parquet(?)"
         )
         sources = [str(scored.path)]
+    words, hit = "SELECT id, text AS a, '' AS b FROM texts", "contains(lower(w.a), lower(?))"
     if live.paired:
         words = (
             "SELECT pairs.id AS id, x.text AS a, y.text AS b FROM pairs"
             " JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b"
         )
-        shown = "left(w.a, 200) || '  ·  ' || left(w.b, 200)"
         hit = "(contains(lower(w.a), lower(?)) OR contains(lower(w.b), lower(?)))"
-    else:
-        words, shown, hit = "SELECT id, text AS a FROM texts", "left(w.a, 400)", "contains(lower(w.a), lower(?))"
     tests, bound = ["true"], list[Any]()
-    if scored is not None and wanted.label in scored.labels:
-        tests.append("s.chosen")
-    if wanted.band is not None:
+    if scored is not None and wanted.label:
+        tests.append(f"s.name = {text_sql(wanted.label)}" if live.schema.single else "s.chosen")
+    if scored is not None and wanted.band is not None:
         tests.append("s.score BETWEEN ?::FLOAT AND ?::FLOAT")
         bound += list(wanted.band)
     if wanted.search.strip():
         tests.append(hit)
         bound += [wanted.search.strip()] * hit.count("?")
     named = f"WITH s AS ({table}), w AS ({words}), seats AS ({seats})"
-    joined = (
-        "FROM seats LEFT JOIN s ON s.id = seats.item LEFT JOIN w ON w.id = seats.item"
-        f" WHERE {' AND '.join(tests)}"
-    )
+    where = " AND ".join(tests)
+    joined = f"FROM seats LEFT JOIN s ON s.id = seats.item LEFT JOIN w ON w.id = seats.item WHERE {where}"
     given = [*sources, *values, *bound]
     total = int(live.sql(f"{named} SELECT count(*) {joined}", given)[0][0])
     found = live.sql(
-        f"{named} SELECT seats.item AS item, seat, s.score, s.name, {shown} {joined}"
+        f"{named} SELECT seats.item AS item, seat, s.score, s.name, left(w.a, 400), left(w.b, 400) {joined}"
         f" ORDER BY {order} LIMIT {PAGE} OFFSET ?",
         [*given, wanted.page * PAGE],
     )
-    return [(item, seat, score, name, short(text or "")) for item, seat, score, name, text in found], total
+    rows = [(*row[:3], row[3] or "", short(row[4] or ""), short(row[5] or "")) for row in found]
+    return rows, total
 
 
-def _chosen(scored: Scored, label: str, *, single: bool) -> str:
-    """Return SQL that is true for items of a class: its likeliest one, or one of its likely ones."""
-    if label not in scored.labels:
-        return "true"
-    best = ", ".join(name_sql(one) for one in scored.labels)
-    return f"{name_sql(label)} >= greatest({best})" if single else f"{name_sql(label)} >= 0.5"
-
-
-def detail(
-    live: Live, item: str, picks: Sequence[tuple[str, Pick]], answers: Mapping[str, Sequence[Answer]]
-) -> Detail | None:
+def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | None:
     """Return one item in full, None when the pool does not hold it; a very long text is cut."""
     import pandas as pd
 
     one = live.pool.items([item]).get(item)
     if one is None:
         return None
-    parts = one.texts
     scored = live.scored
     chances = pd.DataFrame({"class": [], "p": []})
     if scored is not None:
@@ -285,16 +282,15 @@ def detail(
             chances = chances.sort_values(["p", "class"], ascending=[False, True], ignore_index=True)
     return Detail(
         item,
-        tuple((part.key, part.text[:LONGEST]) for part in parts),
+        tuple((part.key, part.text[:LONGEST]) for part in one.texts),
         chances,
         tuple((batch, pick) for batch, pick in picks if pick.item == item),
         tuple(answers.get(item, ())),
-        any(len(part.text) > LONGEST for part in parts),
+        any(len(part.text) > LONGEST for part in one.texts),
     )
 
 
 def titles(one: Detail) -> tuple[str, ...]:
-    """Return a heading for each record of an item: the user's own id where there is one."""
-    plain = ("Record A", "Record B") if len(one.texts) == 2 else ("Text",)
+    """Return a heading for each record of an item, with the user's own id where there is one."""
+    plain = ("A", "B") if len(one.texts) == 2 else ("Text",)
     return tuple(f"{title} · {key}" if key else title for title, (key, _) in zip(plain, one.texts, strict=True))
-

@@ -1,0 +1,188 @@
+"""Annotation JSON → Answer or SetAside. Pure, and total: no JSON makes it raise or lose an annotation.
+
+The server checks nothing of what it stores (unknown choices, empty results, other controls), so
+everything is checked here, against the schema of the batch in which the item was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toughcall.annotate.tasks import CONTROL, NONE, target
+from toughcall.records import CANT_TELL, Answer, Outcome, Schema, SetAside, Value, digest
+
+_SHOWN = 200
+
+
+def _raw(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=True)[:_SHOWN]
+    except (TypeError, ValueError, RecursionError):
+        return f"<{type(value).__name__}>"
+
+
+def _word(value: object) -> str:
+    """Return an id, a name or a time as text that every store can hold; "" for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value).encode("utf-8", "backslashreplace").decode()[:_SHOWN]
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _annotator(value: object) -> str:
+    if isinstance(value, dict):
+        value = value.get("email") or value.get("id")
+    return _word(value) or "unknown"
+
+
+def _said(result: object, schema: Schema) -> tuple[Outcome, Value, str]:
+    """Return the outcome and the value of a result, or why it is none (third, else "")."""
+    if result is None or result == []:
+        return "label", (), "empty answer"
+    if not isinstance(result, list) or not all(isinstance(one, dict) for one in result):
+        return "label", (), "garbage result: not a list of regions"
+    if len(result) != 1:
+        return "label", (), f"{len(result)} regions where one choice control is due"
+    region = result[0]
+    if region.get("from_name") != CONTROL or region.get("to_name") != target(schema):
+        names = f"{_raw(region.get('from_name'))} to {_raw(region.get('to_name'))}"
+        return "label", (), f"answered through another control: {names}"
+    value = region.get("value")
+    choices = value.get("choices") if isinstance(value, dict) else None
+    if region.get("type") != "choices" or not isinstance(choices, list):
+        return "label", (), "garbage result: no choices"
+    if not all(isinstance(one, str) for one in choices):
+        return "label", (), "garbage result: a choice is not a text"
+    if not choices:
+        return "label", (), "empty answer"
+    if choices == [CANT_TELL]:
+        return "cant_tell", (), ""
+    if choices == [NONE] and not schema.single:
+        return "label", (), ""
+    if len(choices) > 1 and (CANT_TELL in choices or NONE in choices):
+        return "label", (), "can't tell or none of these, together with another choice"
+    problem = schema.check(choices)
+    if problem:
+        return "label", (), problem[:300]
+    return "label", tuple(label for label in schema.labels if label in choices), ""
+
+
+def _task_problem(data: Mapping[str, Any], schemas: Mapping[str, Schema], sent: Mapping[str, dict[str, str]]) -> str:
+    uid, batch = data.get("uid"), data.get("batch")
+    if not isinstance(uid, str) or uid not in sent:
+        return f"the task's uid {_raw(uid)} is none that we sent"
+    if not isinstance(batch, str) or batch not in schemas:
+        return f"the task's batch {_raw(batch)} is none that we sent"
+    changed = [name for name, text in sent[uid].items() if data.get(name) != text]
+    if changed:
+        return f"text changed: {changed[0]} is not what was sent for item {uid}"
+    return ""
+
+
+def _answer(
+    annotation: Mapping[str, Any], task: Mapping[str, Any], schema: Schema, instance: str
+) -> tuple[Answer | None, str]:
+    data = task["data"]
+    given = task.get("meta")
+    meta = given if isinstance(given, dict) else {}
+    number, unique = annotation.get("id"), annotation.get("unique_id")
+    if isinstance(unique, str) and unique:
+        key = digest(instance, unique)
+    elif _word(number):
+        key = digest(instance, "id", _word(number), data["uid"])
+    else:
+        return None, "an annotation without unique_id and id"
+    skipped = annotation.get("was_cancelled")
+    outcome: Outcome
+    value: Value
+    if skipped is True:
+        outcome, value, problem = "skip", (), ""
+    elif skipped in (False, None):
+        outcome, value, problem = _said(annotation.get("result"), schema)
+    else:
+        return None, f"garbage: was_cancelled is {_raw(skipped)}"
+    if problem:
+        return None, problem
+    answer = Answer(
+        key=key,
+        item=data["uid"],
+        annotator=_annotator(annotation.get("completed_by")),
+        outcome=outcome,
+        value=value,
+        batch=data["batch"],
+        schema=schema.version,
+        at=_word(annotation.get("updated_at")) or _word(annotation.get("created_at")),
+        seconds=_seconds(annotation.get("lead_time")),
+        origin={
+            "task": _word(task.get("id")),
+            "annotation": _word(number),
+            "project": _word(task.get("project")) or _word(annotation.get("project")),
+            "model": _word(meta.get("model")),
+            "reason": _word(meta.get("reason")),
+        },
+    )
+    return answer, ""
+
+
+def _annotations(task: Mapping[str, Any]) -> list[Any]:
+    found = task.get("annotations")
+    if found is None:
+        return []
+    return found if isinstance(found, list) else [found]
+
+
+def read_answers(
+    tasks: Sequence[dict[str, Any]], schemas: Mapping[str, Schema], sent: Mapping[str, dict[str, str]], instance: str
+) -> tuple[list[Answer], list[SetAside]]:
+    """Return the answers in a JSON export and what cannot be one: together, every annotation once.
+
+    Args:
+        tasks: The export of the server: tasks with `data`, `meta` and `annotations`; drafts are ignored.
+        schemas: The schema of each batch, by the batch's name.
+        sent: The fields of each item as they were sent, by its id.
+        instance: The id of the server instance; with an annotation's unique id it makes `Answer.key`.
+
+    A task without annotations is nothing; something that is no task counts as one thing set aside.
+
+    """
+    if not isinstance(tasks, list | tuple):
+        return [], [SetAside("the export", "not a list of tasks", _raw(tasks))]
+    answers: list[Answer] = []
+    aside: list[SetAside] = []
+    keys: set[str] = set()
+    for place, task in enumerate(tasks):
+        if not isinstance(task, dict):
+            aside.append(SetAside(f"entry {place} of the export", "not a task", _raw(task)))
+            continue
+        name = f"task {_word(task.get('id')) or f'at {place} of the export'}"
+        data = task.get("data")
+        task_problem = _task_problem(data if isinstance(data, dict) else {}, schemas, sent)
+        for turn, annotation in enumerate(_annotations(task)):
+            number = _word(annotation.get("id")) if isinstance(annotation, dict) else ""
+            where = f"annotation {number or f'at {turn}'} of {name}"
+            answer: Answer | None = None
+            problem = task_problem
+            if not isinstance(annotation, dict):
+                problem = problem or "garbage: not an annotation"
+            elif not problem and isinstance(data, dict):
+                answer, problem = _answer(annotation, task, schemas[data["batch"]], instance)
+            if answer is not None and answer.key in keys:
+                answer, problem = None, "the same annotation twice in one export"
+            if answer is None:
+                aside.append(SetAside(where, problem, _raw(annotation)))
+            else:
+                keys.add(answer.key)
+                answers.append(answer)
+    return answers, aside

@@ -1,0 +1,375 @@
+"""Label Studio over its own client, with the client's surprises taken out. The only file that imports its SDK.
+
+The SDK repeats a request that failed, also one that stores something; its pager takes a 404 for the end of a
+list; its errors print response headers. Here nothing is sent twice, listings are counted, and every failure
+becomes a UsageError or RemoteError in our own words, without headers, cookies or the token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from toughcall.annotate.address import checked_url, is_jwt, loopback
+from toughcall.annotate.interface import differences
+from toughcall.annotate.sync import Failed, Refused, encoded
+from toughcall.records import Schema, ToughcallError, UsageError, digest
+
+ONCE: dict[str, Any] = {"max_retries": 0}
+"""For every request that stores something: the server does not notice a repetition."""
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 600.0
+PAGE = 1000
+TRIES = 5
+"""So often a listing is read again because the server changed while it was read."""
+
+
+class _Gone(UsageError):
+    """HTTP 404."""
+
+
+class Studio:
+    """One Label Studio server with one account's token. Nothing is sent before the first call of a method.
+
+    Every method raises UsageError (exit 2) when the server refuses the token or knows no such project, and
+    RemoteError (exit 4) when it cannot be reached, fails, or answers something that is not whole.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = checked_url(url)
+        self._token = token.strip()
+        if not re.fullmatch(r"[!-~]+", self._token):
+            raise UsageError(f"the token for {self.url} is empty or holds characters no token has: copy it again")
+        self.token_kind = "personal access" if is_jwt(self._token) else "legacy"
+
+    def __repr__(self) -> str:
+        return f"Studio({self.url!r}, {self.token_kind} token)"
+
+    @cached_property
+    def _http(self) -> Any:
+        """The one connection pool: no proxy for a loopback address, and no redirect is followed (C41)."""
+        import httpx
+
+        seconds = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        client = httpx.Client(timeout=seconds, follow_redirects=False, trust_env=not loopback(self.url))
+        weakref.finalize(self, client.close)
+        return client
+
+    @cached_property
+    def _sdk(self) -> Any:
+        from label_studio_sdk import LabelStudio
+
+        client: Any = LabelStudio
+        # the trailing slash: the exchange of a personal access token drops the last part of the path without it
+        return client(base_url=f"{self.url}/", api_key=self._token, httpx_client=self._http, max_retries=0)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if "_http" in self.__dict__:
+            self._http.close()
+        self.__dict__.pop("_http", None)
+        self.__dict__.pop("_sdk", None)
+
+    @contextlib.contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        """Turn every failure of the client into ours; `what` names the request for the message."""
+        import httpx
+        from label_studio_sdk.core.api_error import ApiError
+        from label_studio_sdk.core.parse_error import ParsingError
+
+        try:
+            with warnings.catch_warnings():
+                # the SDK calls what pydantic 2 calls deprecated
+                warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"label_studio_sdk\.")
+                yield
+        except ToughcallError:
+            raise
+        except ApiError as error:
+            raise self._problem(what, error.status_code or 0, error.body, error.headers or {}) from None
+        except httpx.TimeoutException:
+            raise Failed(f"{self.url} did not answer in time while {what}") from None
+        except httpx.InvalidURL:
+            raise UsageError(f"studio.url {self.url} is not an address a request can go to") from None
+        except httpx.TransportError as error:
+            raise Failed(
+                f"{self.url} cannot be reached while {what} ({type(error).__name__}; is it running?)"
+            ) from None
+        except (httpx.HTTPError, ParsingError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Failed(
+                f"{self.url} answered something that is not whole while {what} ({type(error).__name__})"
+            ) from None
+
+    def _problem(self, what: str, status: int, body: Any, headers: Mapping[str, str]) -> ToughcallError:
+        words = self._words(body)
+        if 300 <= status < 400:
+            target = urlsplit({k.lower(): v for k, v in headers.items()}.get("location", "")).hostname
+            return UsageError(
+                f"{self.url} sends requests on to {target or 'another path'}; the token was not sent there: "
+                "put the server's own address into studio.url"
+            )
+        if status in (401, 403):
+            return UsageError(
+                f"{self.url} refuses the {self.token_kind} token (HTTP {status}{': ' if words else ''}{words}): make a "
+                "personal access token there under Account & Settings and put it into TOUGHCALL_STUDIO_TOKEN"
+            )
+        if status == 404:
+            return _Gone(f"{self.url} has no such thing ({what}): check studio.url, and if it was deleted there")
+        if status == 400:
+            return Refused(words or f"{self.url} refused {what} without a reason")
+        if 200 <= status < 300:
+            return Failed(f"{self.url} answered something that is not whole while {what}", status)
+        return Failed(f"{self.url} answered HTTP {status} while {what}", status)
+
+    def _words(self, body: Any) -> str:
+        """Return the server's reason in at most 200 characters: no HTML, no echo of the data, no token."""
+        if not isinstance(body, Mapping):
+            return ""
+        found: list[str] = []
+        waiting: list[Any] = [body.get("validation_errors")]
+        while waiting:
+            one = waiting.pop(0)
+            if isinstance(one, Mapping):
+                waiting += one.values()
+            elif isinstance(one, list):
+                waiting += one
+            elif isinstance(one, str) and one.strip():
+                found.append(re.split(r" \[assume| :: ", one)[0])
+        text = " ".join((found or [str(body.get("detail") or "")])[0].split())
+        return text.replace(self._token, "(token)")[:200]
+
+    def _get(self, what: str, path: str, params: Mapping[str, Any]) -> Any:
+        """Return the JSON of a GET, read whole; for what the SDK reads slowly or would truncate silently."""
+        from label_studio_sdk.core.api_error import ApiError
+
+        with self._doing(what):
+            headers = self._sdk._client_wrapper.get_headers()
+            answer = self._http.get(f"{self.url}/{path}", params=dict(params), headers=headers)
+            if answer.status_code != 200:
+                with contextlib.suppress(ValueError):
+                    raise ApiError(
+                        status_code=answer.status_code, headers=dict(answer.headers), body=answer.json()
+                    ) from None
+                raise ApiError(status_code=answer.status_code, headers=dict(answer.headers)) from None
+            return answer.json()
+
+    def check(self) -> dict[str, str]:
+        """Return who the token belongs to and what runs there: {"email", "version", "token"}."""
+        with self._doing("asking who we are"):
+            who = self._sdk.users.whoami(request_options=ONCE)
+            email = str(who.email)
+        with self._doing("asking its version"):
+            version = str(self._sdk.versions.get(request_options=ONCE).release)
+        return {"email": email, "version": version, "token": self.token_kind}
+
+    def _marker(self, title: str, config: str) -> str:
+        """Return what ends a project's description, so that one whose creation got no answer is found again."""
+        return f"toughcall:{digest('project', title, config)[:16]}"
+
+    def ensure_project(
+        self, title: str, config: str, *, description: str = "", project: int | None = None, overlap: int = 1
+    ) -> int:
+        """Return the id of our project, made on first use.
+
+        Args:
+            title: 3 to 50 characters.
+            config: the labelling interface (XML).
+            description: what the experts are told before they start.
+            project: the id known from an earlier call; only looked up.
+            overlap: how many people answer each item.
+
+        """
+        if project is not None:
+            return self._known(project, title)
+        if not 3 <= len(title) <= 50:
+            raise UsageError(f"studio.title must have 3 to 50 characters, {title!r} has {len(title)}")
+        found = self._find(title, config)
+        if found is not None:
+            return found
+        try:
+            with self._doing("making the project"):
+                made = self._sdk.projects.create(
+                    title=title,
+                    description=f"{description}\n\n{self._marker(title, config)}".strip(),
+                    label_config=config,
+                    expert_instruction=description,
+                    show_instruction=bool(description),
+                    sampling="Uncertainty sampling",
+                    show_collab_predictions=False,
+                    maximum_annotations=overlap,
+                    request_options=ONCE,
+                )
+                return int(made.id)
+        except Refused as error:
+            raise UsageError(f"{self.url} refuses the project {title!r}: {error}") from None
+        except Failed:
+            # the project may be there although no answer said so
+            found = self._find(title, config)
+            if found is None:
+                raise
+            return found
+
+    def _known(self, project: int, title: str) -> int:
+        there = self._project(project)
+        if str(there.title) != title and "toughcall:" not in str(there.description or ""):
+            raise UsageError(
+                f"project {project} on {self.url} is {there.title!r} and was not made by toughcall: "
+                "check studio.url and studio.title in project.toml"
+            )
+        return project
+
+    def _find(self, title: str, config: str) -> int | None:
+        """Return the project this account made with that title and interface, the oldest if there are several."""
+        marker = self._marker(title, config)
+        with self._doing("asking who we are"):
+            me = int(self._sdk.users.whoami(request_options=ONCE).id)
+        include = "id,title,description,label_config,created_by"
+        rows = self._pages(
+            "listing projects", "api/projects/", {"title": title, "include": include}, "results", "count"
+        )
+        with self._doing("listing projects"):
+            mine = [
+                int(row["id"])
+                for row in rows
+                if row["title"] == title
+                and str(row["description"] or "").endswith(marker)
+                and row["created_by"]["id"] == me
+                and not differences(config, row["label_config"])
+            ]
+        return min(mine, default=None)
+
+    def _project(self, project: int) -> Any:
+        with self._doing(f"reading project {project}"):
+            return self._sdk.projects.get(project, request_options=ONCE)
+
+    def config_problem(self, project: int, config: str, schema: Schema) -> str:
+        """Return "" or one sentence: how the interface on the server differs from ours in what it asks (C36)."""
+        found = differences(config, str(self._project(project).label_config))
+        if not found:
+            return ""
+        return (
+            f"the labelling interface of project {project} on {self.url} is not the one for the labels "
+            f"{', '.join(schema.labels)}: {'; '.join(found)}; restore it there under Settings > Labeling Interface, "
+            "or restore [labels] in project.toml"
+        )
+
+    def count(self, project: int) -> int:
+        """Return how many tasks a project has."""
+        return int(self._project(project).task_number or 0)
+
+    def _pages(self, what: str, path: str, params: Mapping[str, Any], items: str, total: str) -> list[dict[str, Any]]:
+        """Return a listing that is whole: as many different rows as counted before, while and after reading."""
+        for _ in range(TRIES):
+            rows: list[dict[str, Any]] = []
+            counts: set[int] = set()
+            with self._doing(what):
+                for page in range(1, 1_000_000):
+                    try:
+                        body = self._get(what, path, {**params, "page": page, "page_size": PAGE})
+                    except _Gone:
+                        # beyond the end: rows went away while reading; on the first page it is the project
+                        if page == 1:
+                            raise
+                        break
+                    counts.add(int(body[total]))
+                    rows += body[items]
+                    if len(rows) >= int(body[total]) or not body[items]:
+                        break
+                again = self._get(what, path, {**params, "include": "id", "page": 1, "page_size": 1})
+                counts.add(int(again[total]))
+                if counts == {len(rows)} and len({row["id"] for row in rows}) == len(rows):
+                    return rows
+        raise Failed(f"{self.url} gave another number of rows each time while {what}")
+
+    def listed(self, project: int, batch: str) -> list[dict[str, Any]]:
+        """Return every task of a batch as {"id", "uid", "annotations", "drafts"}; skips count as annotations."""
+        column = {"filter": "filter:tasks:data.batch", "operator": "equal", "type": "String", "value": batch}
+        params = {
+            "project": project,
+            "query": json.dumps({"filters": {"conjunction": "and", "items": [column]}, "ordering": ["tasks:id"]}),
+            "fields": "all",
+            "include": "id,data,total_annotations,cancelled_annotations,drafts",
+            "resolve_uri": "false",
+        }
+        what = f"listing batch {batch}"
+        rows = self._pages(what, "api/tasks/", params, "tasks", "total")
+        with self._doing(what):
+            return [
+                {
+                    "id": int(row["id"]),
+                    "uid": str(row["data"].get("uid", "")),
+                    "annotations": int(row["total_annotations"]) + int(row["cancelled_annotations"]),
+                    "drafts": len(row["drafts"]),
+                }
+                for row in rows
+                if row["data"].get("batch") == batch
+            ]
+
+    def send(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Store tasks in one request, tried once. Refused (400) means none of them was stored."""
+        if not tasks:
+            return
+        for task in tasks:
+            if problem := encoded(task)[1]:
+                raise Refused(f"{task['data'].get('uid', 'a task')} holds {problem}")
+        with self._doing(f"sending {len(tasks)} tasks"):
+            self._sdk.projects.import_tasks(project, request=list(tasks), request_options=ONCE)
+
+    def delete(self, project: int, ids: Sequence[int]) -> None:
+        """Delete those of the tasks that have no annotation; the server looks again before it deletes (P2)."""
+        if not ids:
+            return
+        unanswered = [
+            {"filter": f"filter:tasks:{column}", "operator": "equal", "type": "Number", "value": 0}
+            for column in ("total_annotations", "cancelled_annotations")
+        ]
+        with self._doing(f"deleting {len(ids)} copies"):
+            self._sdk.actions.create(
+                id="delete_tasks",
+                project=project,
+                filters={"conjunction": "and", "items": unanswered},
+                selected_items={"all": False, "included": list(ids)},
+                request_options=ONCE,
+            )
+
+    def export(self, project: int) -> list[dict[str, Any]]:
+        """Return every task that has an annotation, with all of them, skips and drafts too, as Label Studio exports it.
+
+        The export is not a snapshot: it is read again when annotations went away meanwhile, and refused when it
+        holds fewer than were counted. Answers given while it is read may be in it or come with the next one.
+        """
+        what = f"exporting project {project}"
+        for _ in range(TRIES):
+            before = self._annotations(project)
+            try:
+                tasks = self._get(what, f"api/projects/{project}/export", {"exportType": "JSON"})
+            except _Gone:
+                raise Failed(f"{self.url} answered HTTP 404 while {what}", 404) from None
+            after = self._annotations(project)
+            with self._doing(what):
+                read = sum(len(task["annotations"]) for task in tasks if isinstance(task["data"], dict))
+                if before <= after and before <= read:
+                    return list(tasks)
+        raise Failed(f"{self.url} gave {read} of {before} annotations while {what}")
+
+    def _annotations(self, project: int) -> int:
+        there = self._project(project)
+        with self._doing(f"counting the answers of project {project}"):
+            return int(there.total_annotations_number or 0) + int(there.skipped_annotations_number or 0)
+
+    def set_model_version(self, project: int, version: str) -> None:
+        """Say whose predictions order the tasks: with another version than theirs the order is silently random.
+
+        A version that no prediction there carries is left out: there is nothing to order by.
+        """
+        if not version or self._project(project).model_version == version:
+            return
+        with contextlib.suppress(Refused), self._doing(f"setting the model version of project {project}"):
+            self._sdk.projects.update(project, model_version=version, request_options=ONCE)

@@ -1,0 +1,87 @@
+"""A project as the review page meets it: records, scores, two batches, answers and verdicts, made without a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toughcall.records import Answer, Batch, Item, Pick, Schema
+from toughcall.store import Store
+
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    "# Heading with **bold**, _italics_ and [a link](https://evil.example/x)",
+    "It costs $5 and $10, a sum :red[x] :smile: :material/home:",
+    "![picture](https://evil.example/p.png) <img src=https://evil.example/q.png>",
+)
+
+
+@dataclass
+class Filled:
+    """A filled project: its folder, items in the order they were made, and schema."""
+
+    root: Path
+    items: list[Item]
+    schema: Schema
+
+
+def report(role: str, value: float, **more: Any) -> dict[str, Any]:
+    """Return a report as a retrain event holds it."""
+    plain = {"role": role, "model": role, "n": 60, "metric": "macro_f1", "value": value}
+    return {**plain, "low": value - 0.05, "high": value + 0.05, "dead": [], **more}
+
+
+def verdict(outcome: str, version: str = "p-1", **more: Any) -> dict[str, Any]:
+    """Return a retrain event."""
+    return {
+        "version": version,
+        "labels": 80,
+        "dead": [],
+        "outcome": outcome,
+        "sentence": f"{outcome}: because of the figures",
+        "left_out": {"straddles": 3, "no_vector": 0},
+        "reports": [report("majority", 0.1), report("untouched", 0.6), report("candidate", 0.7)],
+        "checks": [
+            {"name": "enough_items", "passed": True, "detail": "60 held-out labels"},
+            {"name": "above_untouched", "passed": False, "detail": "not proven"},
+            {"name": "floors", "passed": None, "detail": "no floor"},
+        ],
+        **more,
+    }
+
+
+def save_scores(root: Path, items: Sequence[Item], columns: Sequence[str], values: Any, kind: Any) -> None:
+    """Write scores/latest.parquet as Workspace.save_scores does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = {"id": [item.id for item in items], "uncertainty": kind.uncertainty(values)}
+    table |= {f"p:{name}": values[:, place] for place, name in enumerate(columns)}
+    made = pa.table(table).replace_schema_metadata({"model": "m-1", "labels": json.dumps(columns)})
+    (root / "scores").mkdir(exist_ok=True)
+    pq.write_table(made, root / "scores" / "latest.parquet")
+
+
+def answer(item: Item, value: Sequence[str], schema: Schema, batch: str, by: str = "ana", **more: Any) -> Answer:
+    """Return one expert's answer."""
+    plain: dict[str, Any] = {"key": f"{item.id}/{by}", "outcome": "label", "seconds": 8.0, **more}
+    return Answer(item=item.id, annotator=by, value=tuple(value), batch=batch, schema=schema.version, **plain)
+
+
+def ask(store: Store, schema: Schema, items: Sequence[Item]) -> None:
+    """Save the closed batch b001 and the open batch b002 with their answers."""
+    first = Pick(items[0].id, "in_band", 0.9, 0, 1.0, "animal 0.50 against food 0.40")
+    store.add_batch(Batch("b001", schema.version, "untouched", (first,)))
+    second = [Pick(items[1].id, "rare_class", 0.2, 0, 1.0, "P(food) = 0.20"), Pick(items[2].id, "random_audit", 0.1, 1)]
+    store.add_batch(Batch("b002", schema.version, "m-1", tuple(second)))
+    store.mark_batch("b001", "done")
+    store.mark_batch("b002", "sent")
+    store.add_answers(
+        [
+            answer(items[0], schema.labels[:1], schema, "b001"),
+            answer(items[1], schema.labels[1:2], schema, "b002"),
+        ]
+    )
