@@ -22,6 +22,16 @@ def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
     return given
 
 
+def cold_start(quotas: Mapping[str, float]) -> dict[str, float]:
+    """Return the quotas of a first batch: what uncertainty would get goes to the typical items.
+
+    A model that has learnt nothing has no uncertainty worth asking about.
+    """
+    moved = dict(quotas)
+    moved["diverse"] = moved.get("diverse", 0.0) + moved.pop("in_band", 0.0) + moved.pop("disagreement", 0.0)
+    return moved
+
+
 def pick_batch(
     candidates: Mapping[str, Sequence[Pick]],
     quotas: Mapping[str, float],

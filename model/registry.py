@@ -112,6 +112,10 @@ class Registry:
         found = [path.parent for path in self.folder.glob("*/manifest.json") if VERSION.fullmatch(path.parent.name)]
         return sorted((path.name for path in found), key=lambda name: (int(name.rpartition("-v")[2] or 0), name))
 
+    def next_version(self, name: str) -> str:
+        """Return the version that the next save of `name` gets: name-v001, name-v002 and so on."""
+        return f"{name[:40]}-v{1 + max((int(v.rpartition('-v')[2]) for v in self.versions()), default=0):03d}"
+
     def load(self, version: str) -> Scorer:
         """Return a stored model, its files checked."""
         return load_folder(self.path(version))[0]
@@ -145,8 +149,7 @@ class Registry:
         """
         from safetensors.numpy import save
 
-        number = 1 + max((int(v.rpartition("-v")[2]) for v in self.versions()), default=0)
-        version = f"{name[:40]}-v{number:03d}"
+        version = self.next_version(name)
         aside = self.folder / f".making-{version}"
         try:
             shutil.rmtree(aside, ignore_errors=True)

@@ -50,6 +50,10 @@ class Trained:
         """One threshold per column, shape (k,)."""
         return self.head.thresholds
 
+    def named(self, name: str) -> Trained:
+        """Return the same model under another name."""
+        return dataclasses.replace(self, head=dataclasses.replace(self.head, name=name))
+
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return calibrated probabilities, shape (n, k)."""
         return self.head.score(items, vectors)

@@ -66,7 +66,7 @@ def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool =
 
 
 def candidates(ws: Workspace) -> list[Item]:
-    """Return everything that may be asked: records, or for kinds of two records the pairs: the imported ones, else mined."""
+    """Return everything that may be asked: the records, or for kinds of two records imported or mined pairs."""
     if not ws.kind.paired:
         return list(ws.pool.texts())
     if ws.project.data.text_b or not ws.project.mine.candidates:
@@ -126,7 +126,7 @@ def score(ws: Workspace, version: str = "") -> Scores:
 def mine(ws: Workspace, size: int | None = None) -> Batch:
     """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
     from toughcall.mining import strategies
-    from toughcall.mining.batch import pick_batch
+    from toughcall.mining.batch import cold_start, pick_batch
     from toughcall.mining.index import clusters, near_duplicates
 
     settings = ws.project.mine
@@ -145,6 +145,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
         elif not ws.leaky(items[one], parts, groups, held):
             open_.append(row)
     train, test, _, _ = ws.split()
+    quotas = settings.quotas if train or ws.kind.warm else cold_start(settings.quotas)
     pool = scores.take(open_)
     rng = np.random.default_rng([ws.project.seed, len(ws.store.batches())])
     # the audit slice measures: it is drawn from the held-out part until that can carry a verdict; after
@@ -166,17 +167,19 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     }
     room = min(len(pool.ids), 5 * size + 50)
     ranked: dict[str, Sequence[Pick]] = {}
-    for reason, share in settings.quotas.items():
+    for reason, share in quotas.items():
         if not share:
             continue
         if reason == "random_audit":
             ranked[reason] = strategies.random_audit(audited, max(1, round(share * size)), rng)
         elif room:
-            ranked[reason] = strategies.choose(reason, pool, room, rng=rng, **context)
+            # as many parts as will be asked: a part is one pick
+            count = min(size, len(pool.ids)) if reason == "diverse" else room
+            ranked[reason] = strategies.choose(reason, pool, count, rng=rng, **context)
     near = near_duplicates(ws.vectors, settings.near_duplicate) if not ws.kind.paired else []
     batch = pick_batch(
         ranked,
-        settings.quotas,
+        quotas,
         size,
         asked=asked,
         duplicates=clusters(near),

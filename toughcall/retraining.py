@@ -132,7 +132,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         seed=ws.project.seed,
         hints=ws.label_hints,
         progress=ws.telling.bar("training"),
-    )
+    ).named(ws.registry.next_version(ws.project.name))
     reports: list[evaluate.Report] = []
     verdict, fixed, note = None, None, ""
     try:
