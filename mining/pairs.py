@@ -25,25 +25,31 @@ def candidate_pairs(
 
     origin "all": every pair is there, probability 1. Otherwise "near": among a record's `per_record`
     nearest neighbours, probability 1; "drawn": uniform over the remaining pairs, with the probability
-    that such a pair had of being drawn. No pair of a record with itself.
+    that such a pair had of being drawn. No pair of a record with itself. When not all near pairs fit into
+    `limit`, every record's nearest come first. The order of the records does not matter.
     """
     n = len(vectors.ids)
+    order = sorted(range(n), key=vectors.ids.__getitem__)
+    vectors = Vectors(tuple(vectors.ids[row] for row in order), vectors.array[order], vectors.encoder)
     total = n * (n - 1) // 2
     if total <= limit and n <= ALL:
         rows_a, rows_b = np.triu_indices(n, 1)
         return sorted(
             (*_sorted(vectors.ids[a], vectors.ids[b]), "all", 1.0) for a, b in zip(rows_a, rows_b, strict=True)
         )
-    near: set[tuple[str, str]] = set()
+    near: dict[tuple[str, str], tuple[int, float]] = {}
     index = build(vectors)
     step = 4096
     for start in range(0, n, step):
-        ids, _ = index.search(vectors.array[start : start + step], per_record + 1)
-        for one, found in zip(vectors.ids[start : start + step], ids, strict=True):
-            near.update(_sorted(one, other) for other in found if other != one)
+        ids, cosines = index.search(vectors.array[start : start + step], per_record + 1)
+        for one, found, values in zip(vectors.ids[start : start + step], ids, cosines, strict=True):
+            others = [(other, float(c)) for other, c in zip(found, values, strict=True) if other != one]
+            for rank, (other, c) in enumerate(others[:per_record]):
+                pair, place = _sorted(one, other), (rank, -round(c, 6))
+                near[pair] = min(near.get(pair, place), place)
         if progress:
             progress(min(start + step, n), n)
-    kept = sorted(near)[:limit] if len(near) > limit else sorted(near)
+    kept = sorted(near, key=lambda pair: (near[pair], pair))[:limit]
     room = min(limit - len(kept), total - len(near))
     drawn: set[tuple[str, str]] = set()
     while len(drawn) < room:

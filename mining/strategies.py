@@ -6,10 +6,12 @@ which an item entered its slice: 1.0 for a ranked slice, n/N for the uniform aud
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toughcall.records import Floats, Pick, Scores, Vectors
 
@@ -29,24 +31,30 @@ def in_band(
 
     With one column or independent labels any column may be the uncertain one; where the columns share one
     unit of probability (they sum to 1) the top two compete, and P(first) / (P(first) + P(second)) is held
-    against the band: two-way doubt counts the same however many classes there are.
+    against the band, or the same share of the second: two-way doubt counts the same however many classes
+    there are. Differences below 1e-6 decide nothing, so that the batch size cannot move an item over an edge.
     """
     values, middle = scores.values, (low + high) / 2
+
+    def within(share: Floats) -> NDArray[np.bool_]:
+        rounded = np.round(share.astype(np.float64), 6)
+        return np.asarray((rounded >= round(low, 6)) & (rounded <= round(high, 6)))
+
     if values.shape[1] > 1 and np.allclose(values.sum(axis=1), 1.0, atol=1e-3):
         top = np.argsort(-values, axis=1, kind="stable")[:, :2]
         first, second = np.take_along_axis(values, top, axis=1).T
         share = first / np.maximum(first + second, 1e-9)
-        inside = np.flatnonzero(share <= high)
+        inside = np.flatnonzero(within(share) | within(1 - share))
 
         def note(row: int) -> str:
             a, b = (scores.labels[j] for j in top[row])
             return f"{a} {first[row]:.2f} against {b} {second[row]:.2f}"
 
-        distance = np.abs(share - 0.5)
+        distance = np.minimum(np.abs(share - middle), np.abs(1 - share - middle))
     else:
         column = np.abs(values - middle).argmin(axis=1)
         share = np.take_along_axis(values, column[:, None], axis=1)[:, 0]
-        inside = np.flatnonzero((share >= low) & (share <= high))
+        inside = np.flatnonzero(within(share))
 
         def note(row: int) -> str:
             return f"P({scores.labels[column[row]]}) = {share[row]:.2f}, inside {low:g}–{high:g}"
@@ -114,6 +122,7 @@ def diverse(
     if vectors is None or not scores.ids:
         return []
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     ids = sorted(scores.ids)
     if len(ids) > sample:
@@ -126,7 +135,10 @@ def diverse(
     known = sorted(one for one in asked if all(text in where for text in (records or {}).get(one, (one,))))[-sample:]
     array = np.stack([place(one) for one in [*ids, *known]])
     parts = min(max(1, n) + len(known), len(array), MOST_PARTS)
-    found = KMeans(parts, n_init=1, random_state=int(rng.integers(2**31))).fit(array)
+    with warnings.catch_warnings():
+        # equal texts: fewer parts than asked for, and fewer picks
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(parts, n_init=1, random_state=int(rng.integers(2**31))).fit(array)
     own = found.labels_[: len(ids)]
     held = np.bincount(found.labels_[len(ids) :], minlength=parts)
     size = np.bincount(own, minlength=parts)

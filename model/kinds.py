@@ -93,7 +93,7 @@ class Multiclass(Kind):
         """Return how close the two likeliest classes are, in [0, 1]: 1 when they are equal."""
         top = np.sort(values, axis=1)[:, -2:]
         share = top[:, 1] / np.maximum(top.sum(axis=1), 1e-9)
-        return np.asarray(2.0 * (1.0 - share), dtype=np.float32)
+        return np.asarray(np.minimum(2.0 * (1.0 - share), 1.0), dtype=np.float32)
 
 
 class PairKind(Kind):

@@ -37,12 +37,22 @@ def predict(kind: Kind, schema: Schema, model: Scorer, items: Sequence[Item], ve
 
 
 def rows_of(items: Sequence[Item], vectors: Vectors) -> list[Floats]:
-    """Return the vectors of the items' records: one array of shape (n, d) per record of an item."""
+    """Return the vectors of the items' records: one array of shape (n, d) per record of an item.
+
+    IntegrityError names a record whose vector is not finite: cut to [-1, 1] its cosine would look like any other.
+    """
     where = {one: row for row, one in enumerate(vectors.ids)}
     if not items:
         return [vectors.array[:0]]
-    width = len(items[0].texts)
-    return [vectors.array[[where[item.texts[side].id] for item in items]] for side in range(width)]
+    out = []
+    for side in range(len(items[0].texts)):
+        rows = [where[item.texts[side].id] for item in items]
+        found = vectors.array[rows]
+        if not np.isfinite(found).all():
+            bad = vectors.ids[rows[int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])]]
+            raise IntegrityError(f"the vector of record {bad} is not finite: toughcall doctor checks the data")
+        out.append(found)
+    return out
 
 
 def cosine(items: Sequence[Item], vectors: Vectors) -> Floats:
@@ -135,7 +145,7 @@ class Head:
     """A linear head on frozen features, with its calibration and thresholds: what training makes and serving loads.
 
     Features: for texts the encoder's unit vector, then the TF-IDF row when `words` holds weights for it;
-    for pairs (cosine, TF-IDF cosine).
+    for pairs (cosine, TF-IDF cosine, density).
     """
 
     LEARNT: ClassVar[tuple[str, ...]] = ("coef", "intercept", "slope", "offset", "thresholds")
@@ -151,11 +161,13 @@ class Head:
     offset: Floats
     thresholds: Floats
     words: Words | None
+    reference: Floats | None = None
+    """Pairs: vectors of pool records to measure density against, shape (m, d)."""
     name: str = "head"
 
     def logits(self, items: Sequence[Item], vectors: Vectors) -> tuple[Reals, dict[str, Floats]]:
         """Return (raw logits of shape (n, k), the parts they were made of)."""
-        made, parts = features(self.kind, items, vectors, self.words)
+        made, parts = features(self.kind, items, vectors, self.words, self.reference)
         return made @ self.coef.T.astype(np.float64) + self.intercept, parts
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
@@ -168,6 +180,8 @@ class Head:
         found = {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.LEARNT}
         if self.words is not None:
             found["idf"] = self.words.idf
+        if self.reference is not None:
+            found["reference"] = np.ascontiguousarray(self.reference, dtype=np.float32)
         return found
 
     def config(self) -> dict[str, Any]:
@@ -193,8 +207,8 @@ class Head:
         if list(columns) != list(config["columns"]) or arrays["coef"].shape[0] != len(columns):
             raise IntegrityError(f"model {name} has {arrays['coef'].shape[0]} outputs and {len(columns)} labels")
         words = Words(arrays["idf"]) if "idf" in arrays else None
-        rest = {key: value for key, value in arrays.items() if key != "idf"}
-        return cls(kind, schema, words=words, name=name, **rest)
+        learnt: dict[str, Any] = {key: arrays[key] for key in cls.LEARNT}
+        return cls(kind, schema, words=words, reference=arrays.get("reference"), name=name, **learnt)
 
 
 def link(kind: Kind, logits: Reals) -> Reals:
@@ -202,17 +216,43 @@ def link(kind: Kind, logits: Reals) -> Reals:
     return softmax(logits) if kind.single and logits.shape[1] > 1 else sigmoid(logits)
 
 
-def features(kind: Kind, items: Sequence[Item], vectors: Vectors, words: Words | None) -> tuple[Any, dict[str, Floats]]:
+def features(
+    kind: Kind, items: Sequence[Item], vectors: Vectors, words: Words | None, reference: Floats | None = None
+) -> tuple[Any, dict[str, Floats]]:
     """Return (features of shape (n, d), sparse with words; the parts a person can read)."""
     if not kind.paired:
         return beside(rows_of(items, vectors)[0], [item.texts[0].text for item in items], words), {}
-    if words is None:
-        raise IntegrityError("a head over pairs needs its word weights: the model's files are not complete")
+    if words is None or reference is None:
+        raise IntegrityError("a head over pairs needs word weights and reference: the model's files are not complete")
     parts = {
         "cosine": cosine(items, vectors),
         "tfidf": words.cosines([item.texts[0].text for item in items], [item.texts[1].text for item in items]),
+        "density": density(items, vectors, reference),
     }
-    return np.column_stack([parts["cosine"], parts["tfidf"]]).astype(np.float64), parts
+    return np.column_stack(list(parts.values())).astype(np.float64), parts
+
+
+NEAREST = 10
+SAME = 0.9999
+
+
+def density(items: Sequence[Item], vectors: Vectors, reference: Floats) -> Floats:
+    """Return how crowded it is around the two records of each pair, shape (n,): their mean cosine to neighbours.
+
+    The mean over a record's 10 nearest reference records, itself left out. A cosine of 0.5 says much
+    between two lonely records and little in a crowd (CSLS: Conneau et al., ICLR 2018, §2.3).
+    """
+    known: dict[str, float] = {}
+    where = {one: row for row, one in enumerate(vectors.ids)}
+    ids = list(dict.fromkeys(text.id for item in items for text in item.texts))
+    for start in range(0, len(ids), 2000):
+        block = ids[start : start + 2000]
+        near = vectors.array[[where[one] for one in block]] @ reference.T
+        near = np.sort(np.where(near > SAME, -1.0, near), axis=1)[:, -NEAREST:]
+        there = near > -1.0
+        mean = np.where(there, near, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        known.update(zip(block, mean.tolist(), strict=True))
+    return np.array([sum(known[text.id] for text in item.texts) / 2 for item in items], dtype=np.float32)
 
 
 def beside(vectors: Floats, texts: Sequence[str], words: Words | None) -> Any:

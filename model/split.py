@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,7 +62,7 @@ def connected(items: Sequence[Item], largest: float = 0.34) -> list[str]:
         for text in item.texts:
             sets.join(item.texts[0].id, text.id)
     found = [sets.find(item.texts[0].id) for item in items]
-    if found and max(found.count(one) for one in set(found)) > largest * len(found):
+    if found and max(Counter(found).values()) > largest * len(found):
         return [item.id for item in items]
     return found
 

@@ -16,7 +16,19 @@ from toughcall.model.scorers import Head, beside, features, link
 from toughcall.model.split import connected, folds
 from toughcall.model.thresholds import fit_thresholds
 from toughcall.model.words import Words
-from toughcall.records import Floats, IntegrityError, Item, Label, NotEnoughData, Schema, Scores, Vectors, digest
+from toughcall.records import (
+    Floats,
+    IntegrityError,
+    Item,
+    Label,
+    NotEnoughData,
+    Pair,
+    Schema,
+    Scores,
+    Text,
+    Vectors,
+    digest,
+)
 
 FOLDS = 5
 LEAST = 2
@@ -27,6 +39,9 @@ WITH_WORDS = 2_000
 """Up to this many labels texts are read by their words too; with more the encoder alone carries it."""
 HINT = 3.0
 """How many labels a label's description counts for."""
+RANDOM_PAIRS, ENOUGH = 300, 100
+"""How many random pairs join the labelled ones, and how many records there have to be for that."""
+REFERENCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,7 @@ def train(
     labels: Sequence[Label],
     *,
     corpus: Sequence[str],
+    pool: Sequence[Text] = (),
     seed: int,
     hints: Reals | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -103,16 +119,22 @@ def train(
 
     `hints`: vectors of the labels' descriptions, shape (k, d); each joins as one made-up example of its
     label, so that a class without labels starts from what its description says. `corpus`: the pool's
-    texts, for word weights. Raises NotEnoughData (C55), IntegrityError for a weight that is not finite (C65).
+    texts, for word weights. `pool`: the records pairs are mined from; what the queue asks about is all
+    near-misses, so pairs drawn at random from it join as made-up pairs that are not alike.
+    Raises NotEnoughData (C55), IntegrityError for a weight that is not finite (C65).
     """
     counts = check_enough(kind, schema, labels)
     order = sorted(range(len(items)), key=lambda row: items[row].id)
     items, labels = [items[row] for row in order], [labels[row] for row in order]
     words = Words.fit(sorted(set(corpus))) if kind.paired or len(items) <= WITH_WORDS else None
-    raw, _ = features(kind, items, vectors, words)
+    reference = sampled(items, pool, vectors, seed) if kind.paired else None
+    raw, _ = features(kind, items, vectors, words, reference)
     truth = kind.targets(schema, [label.value for label in labels])
-    x, back = rotated(kind, raw, None if hints is None else beside(hints, schema.hints or schema.labels, words))
-    extra = None if kind.paired or hints is None else x[len(items) :]
+    if hints is not None and not np.isfinite(hints).all():
+        raise IntegrityError("the vector of a label's description is not finite: toughcall doctor checks the data")
+    made, made_truth = made_up(kind, schema, pool, vectors, words, reference, hints, seed)
+    x, back = rotated(kind, raw, made)
+    extra = None if made is None else (x[len(items) :], made_truth)
     x = x[: len(items)]
     count = max(2, min(FOLDS, len(items) // 2))
     fold = folds(connected(items), truth, count, seed)
@@ -147,7 +169,7 @@ def train(
         progress(len(tried) + 1, len(tried) + 1)
     parts = (coef, bias, slope, offset, thresholds)
     learnt: dict[str, Any] = {field: part.astype(np.float32) for field, part in zip(Head.LEARNT, parts, strict=True)}
-    head = Head(kind, schema, words=words, **learnt)
+    head = Head(kind, schema, words=words, reference=reference, **learnt)
     mark = digest("weights", *(array.tobytes().hex() for array in head.arrays().values()))
     return Trained(
         dataclasses.replace(head, name=f"head-{mark[:8]}"),
@@ -157,6 +179,40 @@ def train(
     )
 
 
+def sampled(items: Sequence[Item], pool: Sequence[Text], vectors: Vectors, seed: int) -> Floats:
+    """Return the vectors of at most 2,000 pool records (without a pool: of the items'), shape (m, d)."""
+    there = set(vectors.ids)
+    ids = sorted({text.id for text in pool if text.id in there} or {text.id for item in items for text in item.texts})
+    if len(ids) > REFERENCE:
+        ids = sorted(np.random.default_rng([seed, 1]).choice(ids, REFERENCE, replace=False).tolist())
+    return vectors.rows(ids)
+
+
+def made_up(
+    kind: Kind,
+    schema: Schema,
+    pool: Sequence[Text],
+    vectors: Vectors,
+    words: Words | None,
+    reference: Floats | None,
+    hints: Floats | None,
+    seed: int,
+) -> tuple[Any, Bools]:
+    """Return (features, targets) of examples nobody labelled: descriptions of labels, or random pairs."""
+    if not kind.paired:
+        if hints is None:
+            return None, np.zeros((0, 0), dtype=bool)
+        return beside(hints, schema.hints or schema.labels, words), np.eye(len(hints), dtype=bool)
+    there = set(vectors.ids)
+    texts = sorted((text for text in pool if text.id in there), key=lambda text: text.id)
+    if len(texts) < ENOUGH:
+        # among few records a random pair may well be alike
+        return None, np.zeros((0, 1), dtype=bool)
+    drawn = np.random.default_rng([seed, 2]).integers(0, len(texts), size=(RANDOM_PAIRS, 2))
+    pairs: list[Item] = [Pair(texts[a], texts[b]) for a, b in drawn if a != b]
+    return features(kind, pairs, vectors, words, reference)[0], np.zeros((len(pairs), 1), dtype=bool)
+
+
 def rotated(kind: Kind, raw: Any, hints: Any) -> tuple[Reals, Callable[[Reals, Reals], tuple[Reals, Reals]]]:
     """Return (coordinates to fit in, a function that carries weights back to the features).
 
@@ -164,8 +220,9 @@ def rotated(kind: Kind, raw: Any, hints: Any) -> tuple[Reals, Callable[[Reals, R
     coordinates of that span (from the Gram matrix), n numbers a row instead of 65,920. Pairs: standardised.
     """
     if kind.paired:
-        mean, scale = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-        return (raw - mean) / scale, lambda coef, bias: (coef / scale, bias - coef @ (mean / scale))
+        rows = raw if hints is None else np.vstack([raw, hints])
+        mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+        return (rows - mean) / scale, lambda coef, bias: (coef / scale, bias - coef @ (mean / scale))
     from scipy.sparse import issparse, vstack
 
     if not issparse(raw):
@@ -182,7 +239,7 @@ def rotated(kind: Kind, raw: Any, hints: Any) -> tuple[Reals, Callable[[Reals, R
 
 
 def fit(
-    kind: Kind, x: Reals, truth: Bools, strength: float, balanced: bool, extra: Reals | None
+    kind: Kind, x: Reals, truth: Bools, strength: float, balanced: bool, extra: tuple[Reals, Bools] | None
 ) -> tuple[Reals, Reals]:
     """Return (weights of shape (k, d), intercepts of shape (k,)) of L2-regularised logistic regression.
 
@@ -195,8 +252,8 @@ def fit(
     coef, bias = np.zeros((width, x.shape[1])), np.zeros(width)
     weight: Reals = np.ones(len(x))
     if extra is not None:
-        x, truth = np.vstack([x, extra]), np.vstack([truth, np.eye(width, dtype=bool)])
-        weight = np.concatenate([weight, np.full(len(extra), HINT)])
+        x, truth = np.vstack([x, extra[0]]), np.vstack([truth, extra[1]])
+        weight = np.concatenate([weight, np.full(len(extra[0]), 1.0 if kind.paired else HINT)])
     settings = {"C": strength, "max_iter": 3000, "tol": 1e-6, "class_weight": "balanced" if balanced else None}
     if kind.single and width > 1:
         goal = truth.argmax(axis=1)

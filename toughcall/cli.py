@@ -81,8 +81,10 @@ def init(ctx: click.Context, /, name: str, **options: Any) -> None:
     toughcall init tickets --kind pair --data incidents.csv --text description --id ticket
     toughcall init questions --kind multiclass --data q.csv --labels "person=about a person,place=about a place"
     """
+    from toughcall.project import check_name
     from toughcall.starting import make_project
 
+    check_name(name, "project name")
     rows_out([make_project(Path(name), ctx.obj["console"], **options)], as_json=False)
 
 

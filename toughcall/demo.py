@@ -46,12 +46,13 @@ def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fr
 
     up = server.up(folder / "studio", say=console.say)
     prepared = [demo_data.SETS[name](folder, console.say) for name in names]
+    # one finished kind beside an unfinished one is a run that was killed between them, to be gone on with
+    over = all((folder / data.kind / "finished").exists() for data in prepared)
     for number, data in enumerate(prepared, 1):
         console.say(f"[{number}/{len(prepared)}] {data.kind}")
         root = folder / data.kind
-        finished = (root / "finished").exists()
-        if fresh or (finished and fresh is None):
-            shutil.rmtree(root)
+        if fresh or (over and fresh is None):
+            clear(root)
         if not (root / projects.FILE).exists():
             shutil.rmtree(root, ignore_errors=True)
             make(root, data, console)
@@ -66,6 +67,15 @@ def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fr
             story(ws)
     page = open_review(folder, names[-1])
     print_addresses(folder, up.url, page, names[-1])
+
+
+def clear(root: Path) -> None:
+    """Remove a project folder; killed in the middle, no half project is left under its name."""
+    aside = root.with_name(f".{root.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if root.exists():
+        root.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def make(root: Path, data: demo_data.Prepared, console: Console) -> None:
@@ -200,6 +210,7 @@ def random_control(ws: Workspace, data: demo_data.Prepared, spent: int) -> dict[
             ws.vectors,
             labels,
             corpus=[text.text for text in ws.pool.texts()],
+            pool=ws.training_pool(),
             seed=ws.project.seed,
             hints=ws.label_hints,
         )

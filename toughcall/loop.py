@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,6 +223,13 @@ class Pushed:
     set_aside: int = 0
 
 
+def ledger_id(ws: Workspace) -> str:
+    """Return the ledger's own id, made once: two projects of one name on one server stay two."""
+    if not ws.store.get("ledger_id"):
+        ws.store.put("ledger_id", secrets.token_hex(8))
+    return ws.store.get("ledger_id")
+
+
 def studio_project(ws: Workspace, studio: Studio) -> int:
     """Return the id of our project on the server, made on first use; UsageError when its interface differs."""
     from toughcall.annotate.tasks import labelling_config
@@ -235,6 +243,7 @@ def studio_project(ws: Workspace, studio: Studio) -> int:
         description=ws.project.guideline,
         project=int(stored) if stored else None,
         overlap=ws.project.studio.overlap,
+        owner=ledger_id(ws),
     )
     ws.store.put("studio_project", str(number))
     problem = studio.config_problem(number, config, ws.schema)

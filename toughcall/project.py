@@ -16,6 +16,7 @@ FILE = "project.toml"
 FORMAT = 1
 TOKEN_VARIABLE = "TOUGHCALL_STUDIO_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+URL = re.compile(r"https?://[^/\s@?#]+(/[^\s@?#]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,9 @@ def _at_least(low: int) -> Callable[[Any], bool]:
 
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "data.text": (bool, "the name of a column"),
+    "data.separator": (bool, "at least one character"),
+    "data.long": (_at_least(1), "a whole number from 1"),
     "mine.batch": (_at_least(1), "a whole number from 1"),
     "mine.low": (_fraction, "a number from 0 to 1"),
     "mine.high": (_fraction, "a number from 0 to 1"),
@@ -251,9 +255,11 @@ def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
             errors.append(f"unknown key project.{key}{near(key, HEAD)}")
         elif type(value) is not HEAD[key]:
             errors.append(f"project.{key} must be a {HEAD[key].__name__}, not {value!r}")
-    kind = head.get("kind", "")
+    if isinstance(head.get("seed"), int) and head["seed"] < 0:
+        errors.append(f"project.seed must be a whole number from 0, not {head['seed']}")
+    kind = str(head.get("kind", ""))
     if kind not in kinds:
-        errors.append(f"project.kind must be one of {', '.join(sorted(kinds))}, not {kind!r}{near(str(kind), kinds)}")
+        errors.append(f"project.kind must be one of {', '.join(sorted(kinds))}, not {kind!r}{near(kind, kinds)}")
     name = head.get("name", root.name)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         errors.append(f"project.name {name!r} is not a name of letters, digits, '.', '_' or '-'")
@@ -266,9 +272,10 @@ def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
         if labels and label not in labels:
             errors.append(f"gate.floors names {label!r}, which is no label{near(label, labels)}")
     url = made_sections["studio"].url
-    if url and not re.match(r"https?://[^/\s@]+", url):
+    if url and not URL.fullmatch(url):
         errors.append(
-            f"studio.url must begin with http:// or https:// and hold no password, not {url.split('@')[-1]!r}"
+            "studio.url must be http://HOST or https://HOST, with port and path if need be; a user, password or token "
+            f"never stands in it (put the token in {TOKEN_VARIABLE})"
         )
     if errors:
         listed = "".join(f"\n  - {error}" for error in errors)
@@ -317,7 +324,7 @@ def load(folder: Path, kinds: Collection[str]) -> Project:
 def quoted(value: str) -> str:
     """Return `value` as a TOML basic string."""
     out = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    return '"' + "".join(c if c.isprintable() or c == " " else f"\\u{ord(c):04x}" for c in out) + '"'
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in out) + '"'
 
 
 def render(

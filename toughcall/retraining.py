@@ -112,7 +112,9 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     train, held, items, left = ws.split()
     known = ws.labels_digest(train)
     last = ws.store.events("retrain")
-    if last and last[-1][1]["labels_digest"] == known and not (force or reseal):
+    # what was never judged for want of held-out labels is judged once they are there
+    due = bool(last) and not last[-1][1]["reports"] and len(held) >= ws.project.gate.min_items
+    if last and last[-1][1]["labels_digest"] == known and not (due or force or reseal):
         return Retrained(
             note="nothing new: no label has changed since the last retrain", labels=len(train), left_out=left
         )
@@ -129,6 +131,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         ws.vectors,
         train,
         corpus=[text.text for text in ws.pool.texts()],
+        pool=ws.training_pool(),
         seed=ws.project.seed,
         hints=ws.label_hints,
         progress=ws.telling.bar("training"),

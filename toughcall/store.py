@@ -64,6 +64,11 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+def _storable(text: str) -> str:
+    # a file's name or a cut text may hold what UTF-8 does not
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @contextlib.contextmanager
 def lock(root: Path, command: str) -> Iterator[None]:
     """Hold the project's one lock, or raise BusyError naming who does (C37, C51, C81).
@@ -99,9 +104,13 @@ class Store:
         self.path = path
         try:
             self.base = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self.base.execute("PRAGMA journal_mode = WAL")
-            self.base.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            try:
+                self.base.execute("PRAGMA journal_mode = WAL")
+                self.base.execute("PRAGMA synchronous = FULL")
+                self._migrate()
+            except BaseException:
+                self.base.close()
+                raise
         except sqlite3.OperationalError as error:
             raise DiskError(f"cannot open {path}: {error}; check the disk and the folder's permissions") from None
         except sqlite3.DatabaseError as error:
@@ -128,7 +137,10 @@ class Store:
         if 0 < version < len(MIGRATIONS):
             backup = self.path.with_suffix(f".v{version}.sqlite")
             if not backup.exists():
-                self.base.execute("VACUUM INTO ?", (str(backup),))
+                aside = backup.with_suffix(".part")
+                aside.unlink(missing_ok=True)
+                self.base.execute("VACUUM INTO ?", (str(aside),))
+                aside.replace(backup)
         for number in range(version, len(MIGRATIONS)):
             self.base.executescript(
                 f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
@@ -166,7 +178,9 @@ class Store:
             base.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def add_schema(self, schema: Schema) -> None:
-        """Remember a schema under its version."""
+        """Remember a schema under its version; writes only when it is new, so that a reader never waits."""
+        if self.base.execute("SELECT 1 FROM schemas WHERE version = ?", (schema.version,)).fetchone():
+            return
         content = {
             "kind": schema.kind,
             "labels": schema.labels,
@@ -225,18 +239,9 @@ class Store:
             "SELECT name, schema, model, state, shortfall, (SELECT count(*) FROM picks WHERE batch = name),"
             " (SELECT count(DISTINCT item) FROM current WHERE batch = name) FROM batches ORDER BY seq"
         )
-        return [
-            {
-                "name": r[0],
-                "schema": r[1],
-                "model": r[2],
-                "state": r[3],
-                "shortfall": json.loads(r[4]),
-                "size": r[5],
-                "answered": r[6],
-            }
-            for r in rows
-        ]
+        names = ("name", "schema", "model", "state", "shortfall", "size", "answered")
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**row, "shortfall": json.loads(row["shortfall"])} for row in found]
 
     def batch(self, name: str) -> Batch:
         """Return a saved batch, without the picks that were set aside at push."""
@@ -349,7 +354,7 @@ class Store:
             if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
                 torn.append(item)
                 continue
-            first = ranked[0][0]
+            first = min(ranked[0], key=lambda answer: answer.trust != "gold")
             labels.append(Label(item, first.value, first.source, first.trust, first.batch, len(ranked[0])))
         return labels, torn
 
@@ -366,7 +371,7 @@ class Store:
             before = base.total_changes
             base.executemany(
                 "INSERT OR IGNORE INTO set_aside (stage, place, reason, raw) VALUES (?, ?, ?, ?)",
-                [(stage, s.where, s.reason, s.raw.encode("utf-8", "backslashreplace").decode()) for s in found],
+                [(stage, _storable(s.where), _storable(s.reason), _storable(s.raw)) for s in found],
             )
             return base.total_changes - before
 

@@ -150,6 +150,11 @@ class Workspace:
             new[text.id] = parts.get(text.id) or ("test" if group in held or drawn == "test" else "train")
         self.store.add_parts(new, {one: groups[one] for one in new})
 
+    def training_pool(self) -> list[Text]:
+        """Return the records of the training part: all that a model may learn from, labelled or not."""
+        parts = self.store.parts()
+        return [text for text in self.pool.texts() if parts.get(text.id) == "train"]
+
     def part(self, item: Item, parts: dict[str, Part]) -> Part | None:
         """Return the part of an item, None when its records lie on both sides (it is used on neither)."""
         found = {parts.get(text.id) for text in item.texts}

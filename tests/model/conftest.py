@@ -1,0 +1,89 @@
+"""Planted data for the model's tests: random unit vectors with classes in them, no encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from toughcall.model import kinds
+from toughcall.model.kinds import Kind
+from toughcall.records import Floats, Item, Label, Pair, Schema, Scores, Text, Vectors
+
+LABELS = ("animal", "machine", "food")
+WORDS = {"animal": "fox wolf hare", "machine": "pump gear motor", "food": "bread soup pear"}
+
+
+def unit(array: Floats) -> Floats:
+    """Return rows of length one."""
+    return np.asarray(array / np.linalg.norm(array, axis=1, keepdims=True), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Items, their vectors and labels, and a vector for each label's description."""
+
+    kind: Kind
+    schema: Schema
+    items: list[Item]
+    vectors: Vectors
+    labels: list[Label]
+    hints: Floats
+
+    @property
+    def corpus(self) -> list[str]:
+        """Every text."""
+        return [text.text for item in self.items for text in item.texts]
+
+    def take(self, rows: Sequence[int]) -> Planted:
+        """Return some rows; vectors stay whole."""
+        items, labels = [self.items[r] for r in rows], [self.labels[r] for r in rows]
+        return Planted(self.kind, self.schema, items, self.vectors, labels, self.hints)
+
+    def scores(self, values: Floats, model: str = "m") -> Scores:
+        """Return given probabilities as the scores of these items."""
+        columns = self.kind.columns(self.schema)
+        return Scores(tuple(i.id for i in self.items), columns, np.asarray(values, dtype=np.float32), model)
+
+
+def _planted(
+    name: str = "multiclass", n: int = 60, seed: int = 0, noise: float = 0.8, labels: tuple[str, ...] = LABELS
+) -> Planted:
+    kind, rng = kinds.get(name), np.random.default_rng(seed)
+    centres = unit(rng.normal(size=(len(labels), 16)))
+    if kind.paired:
+        schema = kind.schema(kind.default_labels)
+        left = [Text(f"report {i} about {rng.choice(list(WORDS))}", f"a{i}") for i in range(n)]
+        right = [Text(f"report {i + int(rng.integers(2))} once more", f"b{i}") for i in range(n)]
+        near = rng.random(n) < 0.5
+        first = unit(rng.normal(size=(n, 16)))
+        second = unit(
+            np.where(near[:, None], first, unit(rng.normal(size=(n, 16)))) + noise * rng.normal(size=(n, 16)) / 4
+        )
+        pairs: list[Item] = [Pair(a, b) for a, b in zip(left, right, strict=True)]
+        vectors = Vectors(tuple(t.id for t in (*left, *right)), np.vstack([first, second]), "planted")
+        given = [schema.labels[0 if yes else 1] for yes in near]
+        answers = [Label(p.id, (v,)) for p, v in zip(pairs, given, strict=True)]
+        return Planted(kind, schema, pairs, vectors, answers, centres[:2])
+    schema = kind.schema(labels)
+    true = np.zeros((n, len(labels)), dtype=bool)
+    true[np.arange(n), rng.integers(len(labels), size=n)] = True
+    if not kind.single:
+        true |= rng.random(true.shape) < 0.2
+        true[rng.random(n) < 0.15] = False
+    array = unit(true @ centres + noise * rng.normal(size=(n, 16)) / 4 + 1e-3)
+    texts: list[Item] = []
+    for i in range(n):
+        words = [rng.choice(WORDS.get(labels[j], labels[j]).split()) for j in np.flatnonzero(true[i])]
+        texts.append(Text(f"note {i} {' '.join(words)}", f"k{i}"))
+    vectors = Vectors(tuple(t.id for t in texts), array, "planted")
+    answers = [Label(t.id, tuple(labels[j] for j in np.flatnonzero(row))) for t, row in zip(texts, true, strict=True)]
+    return Planted(kind, schema, texts, vectors, answers, centres)
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Planted]:
+    """Return a function (kind, n, seed, noise, labels) → planted data."""
+    return _planted
