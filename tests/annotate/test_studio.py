@@ -167,6 +167,7 @@ class TestContract:
         assert found["u0"][1]["result"][0]["value"]["choices"] == ["no such label"]
         assert [note["was_cancelled"] for note in found["u0"] + found["u1"]] == [False, False, True]
         assert len({note["unique_id"] for notes in found.values() for note in notes}) == 3
+        assert {note["completed_by"]["email"] for notes in found.values() for note in notes} == {place.email}
 
     def test_lone_surrogate_never_leaves(self, place: Place) -> None:
         """One lone surrogate breaks every export of its project for good, so it is refused before it is sent."""

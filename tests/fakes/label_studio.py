@@ -23,11 +23,11 @@ from urllib.parse import parse_qs, urlsplit
 Answer = tuple[int, Any]
 
 MODES = {
-    "502 after commit",  # stored, and the answer is an error
-    "drop after commit",  # stored, and the connection closes without an answer
-    "500 before",  # nothing stored
-    "404",  # nothing stored, as from a proxy
-    "half body",  # stored; the answer breaks off in the middle although its length was told
+    "502 after commit",
+    "drop after commit",
+    "500 before",
+    "404",
+    "half body",  # stored; the answer breaks off although its length was told
     "half body, no length",  # stored; it breaks off and nothing tells that it did
     "delay then commit later",  # the connection closes; stored when `settle` is called
     "redirect",  # sent on to another host
@@ -36,7 +36,6 @@ MODES = {
 
 
 def jwt(kind: str) -> str:
-    """Return a token that decodes as a JWT and means nothing."""
     claims = {"token_type": kind, "exp": int(time.time()) + 10_000, "jti": uuid.uuid4().hex}
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)] + [b"signature"]
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
@@ -54,8 +53,6 @@ class Fault:
 
 @dataclass
 class Project:
-    """A project with its tasks by id."""
-
     fields: dict[str, Any]
     tasks: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -140,6 +137,9 @@ class FakeStudio:
 
     def whoami(self, *, query: dict[str, str], body: Any) -> Answer:
         return 200, {"id": 1, "email": self.email, "username": ""}
+
+    def people(self, **_: Any) -> Answer:
+        return 200, [{"id": 1, "email": self.email}]
 
     def version(self, *, query: dict[str, str], body: Any) -> Answer:
         return 200, {"release": "1.23.2", "edition": "Community"}
@@ -310,6 +310,7 @@ def page(rows: list[dict[str, Any]], query: dict[str, str], items: str, total: s
 
 ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     (r"/api/current-user/whoami/?", "GET", FakeStudio.whoami),
+    (r"/api/users/?", "GET", FakeStudio.people),
     (r"/api/version/?", "GET", FakeStudio.version),
     (r"/api/token/refresh/?", "POST", FakeStudio.refresh),
     (r"/api/projects/?", "GET", FakeStudio.list_projects),

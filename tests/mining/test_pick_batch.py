@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toughcall.mining.batch import cold_start, pick_batch, shares
-from toughcall.mining.strategies import random_audit
 from toughcall.records import Batch, Pick
 
 REASONS = ["in_band", "rare_class", "diverse", "disagreement", "random_audit"]
@@ -88,3 +86,104 @@ def test_only_candidates_are_picked_c27() -> None:
     batch = pick({"in_band": [1, 2], "diverse": [2, 3]}, {"in_band": 0.5, "diverse": 0.5}, 50)
     assert sorted(items(batch)) == ["1", "2", "3"]
     assert batch.shortfall == {"in_band": 23, "diverse": 24}
+
+
+def test_near_duplicates_are_asked_once() -> None:
+    """Of a cluster of near-duplicates one item is asked, whichever reasons want them; its place is filled."""
+    duplicates = {"1": "1", "2": "1", "3": "1", "11": "1"}
+    batch = pick(
+        {"in_band": [1, 2, 4, 5], "diverse": [11, 3, 12, 13]},
+        {"in_band": 0.5, "diverse": 0.5},
+        4,
+        duplicates=duplicates,
+    )
+    assert sorted(items(batch)) == ["1", "12", "13", "4"]
+    assert batch.shortfall == {}
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3])
+def test_no_record_is_in_more_pairs_than_the_cap(cap: int) -> None:
+    """Of pairs that share a record at most `per_record` are asked; the default is 3."""
+    pairs = {f"{a}-{b}": (a, b) for a in "hpq" for b in "uvwxyz"}
+    batch = pick({"in_band": list(pairs)}, {"in_band": 1.0}, 18, records=pairs, per_record=cap)
+    used = Counter(part for one in items(batch) for part in pairs[one])
+    assert max(used.values()) == cap
+    assert used["h"] == used["p"] == used["q"] == cap
+    if cap == 3:
+        assert pick({"in_band": list(pairs)}, {"in_band": 1.0}, 18, records=pairs) == batch
+
+
+def test_the_cap_is_for_pairs_only() -> None:
+    """A text is its own record: the cap never holds it back."""
+    batch = pick({"in_band": [1, 2]}, {"in_band": 1.0}, 2, records={"1": ("1",), "2": ("2",)}, per_record=0)
+    assert items(batch) == ["1", "2"]
+
+
+def test_a_shortfall_is_named_and_filled_by_others() -> None:
+    """What a reason cannot fill is said and goes to the others; the audit never fills for them."""
+    batch = pick(
+        {"in_band": [1], "diverse": range(10, 20), "random_audit": range(20, 40)},
+        {"in_band": 0.5, "diverse": 0.3, "random_audit": 0.2, "rare_class": 0.0},
+        10,
+    )
+    assert len(batch.picks) == 10
+    assert batch.shortfall == {"in_band": 4}
+    assert Counter(one.reason for one in batch.picks) == {"in_band": 1, "diverse": 7, "random_audit": 2}
+
+
+def test_a_short_audit_is_filled_and_said() -> None:
+    """An audit with nothing to draw from is named; the experts' time still goes to something."""
+    batch = pick({"in_band": range(9), "random_audit": []}, {"in_band": 0.5, "random_audit": 0.5}, 4)
+    assert batch.shortfall == {"random_audit": 2}
+    assert items(batch) == ["0", "1", "2", "3"]
+
+
+def test_the_audit_takes_first() -> None:
+    """What the audit drew stays in the audit although another reason ranks it first: else the draw is biased."""
+    batch = pick({"in_band": [1, 2, 3], "random_audit": [1, 2]}, {"in_band": 0.5, "random_audit": 0.5}, 4)
+    assert items(batch, "random_audit") == ["1", "2"]
+    assert {one.item: one.note for one in batch.picks}["1"] == "by random_audit; also in_band"
+    assert items(batch, "in_band") == ["3"]
+
+
+def test_experts_see_the_reasons_in_turn() -> None:
+    """Ranks count from 0 and the reasons alternate, so that stopping early leaves a mixed batch."""
+    batch = pick({"in_band": range(3), "diverse": range(10, 13)}, {"in_band": 0.5, "diverse": 0.5}, 6)
+    assert items(batch) == ["0", "10", "1", "11", "2", "12"]
+    assert [one.rank for one in batch.picks] == list(range(6))
+    assert (batch.name, batch.schema, batch.model) == ("b1", "s", "m")
+
+
+POOL = st.lists(st.integers(0, 40), unique=True, max_size=25)
+
+
+@given(
+    lists=st.dictionaries(st.sampled_from(REASONS), POOL, min_size=1),
+    weights=st.lists(st.floats(0.01, 1), min_size=5, max_size=5),
+    size=st.integers(0, 30),
+    asked=st.sets(st.integers(0, 40), max_size=20),
+    modulus=st.integers(5, 41),
+)
+def test_whatever_the_candidates_the_batch_is_sound_c24_c29(
+    lists: dict[str, list[int]], weights: list[float], size: int, asked: set[int], modulus: int
+) -> None:
+    """No item twice, none asked, one of a cluster, at most the size; the shortfall is exact (C24, C29)."""
+    quotas = dict(zip(REASONS, weights, strict=True))
+    duplicates = {str(i): str(i % modulus) for i in range(41)}
+    given_ = {str(one) for one in asked}
+    batch = pick(lists, quotas, size, asked=given_, duplicates=duplicates)
+    got = items(batch)
+    assert len(got) == len(set(got)) <= size
+    assert not given_ & set(got)
+    assert len({duplicates[one] for one in got}) == len(got)
+    assert all(int(one.item) in lists[one.reason] for one in batch.picks)
+    assert [one.rank for one in batch.picks] == list(range(len(got)))
+    due, have = shares(quotas, size), Counter(one.reason for one in batch.picks)
+    assert have["random_audit"] <= due["random_audit"]
+    assert all(0 < missing <= due[reason] for reason, missing in batch.shortfall.items())
+    assert all(due[reason] - missing <= have[reason] for reason, missing in batch.shortfall.items())
+    assert all(have[reason] >= count for reason, count in due.items() if reason not in batch.shortfall)
+    left = {one for reason in lists if reason != "random_audit" for one in map(str, lists[reason]) if one not in given_}
+    if len(got) < size:
+        assert {duplicates[one] for one in left} <= {duplicates[one] for one in got}
+    assert pick(lists, quotas, size, asked=given_, duplicates=duplicates) == batch

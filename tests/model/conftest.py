@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,3 +87,14 @@ def _planted(
 def planted() -> Callable[..., Planted]:
     """Return a function (kind, n, seed, noise, labels) → planted data."""
     return _planted
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Run the small linear algebra of these tests on one thread: two that wait for each other take ten times longer."""
+    import sklearn.linear_model
+    from threadpoolctl import threadpool_limits
+
+    assert sklearn.linear_model, "loaded first, so that its libraries are limited too"
+    with threadpool_limits(1):
+        yield
