@@ -208,7 +208,8 @@ class Studio:
                     description=f"{description}\n\n{self._marker(title, config, owner)}".strip(),
                     label_config=config,
                     expert_instruction=description,
-                    show_instruction=bool(description),
+                    # it stands above every text already: no window in front of the first one
+                    show_instruction=False,
                     sampling="Uncertainty sampling",
                     show_collab_predictions=False,
                     maximum_annotations=overlap,

@@ -110,13 +110,14 @@ def roc_auc(truth: Bools, p: Floats, drawn: Doubles) -> Doubles:
         return out
     order = np.argsort(where, kind="stable")
     starts = np.searchsorted(where[order], np.arange(len(levels)))
-    for row, weight in enumerate(drawn):
-        up = np.add.reduceat((weight * truth)[order], starts)
-        down = np.add.reduceat((weight * ~truth)[order], starts)
-        total = up.sum() * down.sum()
-        if total > 0:
-            below = np.cumsum(down) - down
-            out[row] = (up * (below + 0.5 * down)).sum() / total
+    for first in range(0, len(drawn), 100):
+        block = drawn[first : first + 100]
+        up = np.add.reduceat((block * truth)[:, order], starts, axis=1)
+        down = np.add.reduceat((block * ~truth)[:, order], starts, axis=1)
+        total = up.sum(axis=1) * down.sum(axis=1)
+        below = np.cumsum(down, axis=1) - down
+        ranked = (up * (below + 0.5 * down)).sum(axis=1)
+        out[first : first + 100] = np.where(total > 0, ranked / np.maximum(total, 1.0), np.nan)
     return out
 
 
@@ -242,12 +243,17 @@ def paired(
     """Return (difference, low, high) of the primary metric on the same rows drawn the same way, or None.
 
     Paired percentile bootstrap (Efron and Tibshirani 1993, ch. 16). None when the rows, the truth or the
-    metric differ, or when the difference is not defined.
+    metric differ, when the difference is not defined, or when a value is not what its own rows give.
     """
     if (candidate.ids, candidate.truth, candidate.metric) != (other.ids, other.truth, other.metric):
         return None
     if candidate.value is None or other.value is None or not candidate.ids:
         return None
+    for report in (candidate, other):
+        measured = float(resampled(report, np.ones((1, report.n)))[0])
+        # written so that NaN on either side refuses too
+        if not abs(measured - (report.value or 0.0)) <= 1e-6:
+            return None
     drawn = weights(candidate.n, seed)
     low, high = interval(resampled(candidate, drawn) - resampled(other, drawn), confidence)
     if low is None or high is None:

@@ -92,8 +92,8 @@ def judge(candidate: Report, champion: Report | None, baselines: Sequence[Report
         if rival.role == "untouched":
             continue
         # a baseline that separates nothing has no figure, and nothing to be compared with
-        better = rival.value is None or candidate.value > rival.value  # type: ignore[operator]
-        aligned = rival.ids == candidate.ids and rival.truth == candidate.truth
+        better = rival.value is None or (_finite(rival.value) and candidate.value > rival.value)  # type: ignore[operator]
+        aligned = (rival.ids, rival.truth, rival.metric) == (candidate.ids, candidate.truth, candidate.metric)
         checks.append(
             Check(f"above {rival.role}", better and aligned, f"{gate.metric} {_told(candidate)} against {_told(rival)}")
         )

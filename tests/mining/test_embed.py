@@ -171,9 +171,22 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, hash_enc
         ("中" * 255, 1),
         ("中" * 256, 1),
         ("각 " * 100, 1),
+        ("." * 254, 0),
+        ("." * 255, 1),
         ("a" * 5000, 0),
     ],
-    ids=["short", "fits", "one-word-more", "254-han", "255-han", "256-han", "hangul-splits", "one-unknown-word"],
+    ids=[
+        "short",
+        "fits",
+        "one-word-more",
+        "254-han",
+        "255-han",
+        "256-han",
+        "hangul-splits",
+        "254-dots",
+        "255-dots",
+        "one-unknown-word",
+    ],
 )
 def test_texts_longer_than_the_encoder_reads_are_counted_c22(minilm: Any, text: str, long: int) -> None:
     """A text is counted exactly when its tokens, the two special ones included, exceed 256 (C22)."""

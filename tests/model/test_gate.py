@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ TRUE = np.arange(N) % 2 == 0
 PAIR, LABELLED = Gate("roc_auc", min_items=50), Gate("macro_f1", min_items=50)
 
 
+@functools.lru_cache
 def auc(model: str, strength: float, role: str = "candidate", n: int = N, seed: int = 0) -> Report:
     """Return a report on pairs whose scores separate by `strength` over noise drawn from `seed`."""
     kind = kinds.get("pair")
@@ -33,12 +35,14 @@ def auc(model: str, strength: float, role: str = "candidate", n: int = N, seed: 
     return evaluate(model, kind, schema, labels, scores, kind.plain(schema), seed=0, role=role)
 
 
-def macro(model: str, wrong: int, role: str = "candidate", labels: tuple[str, ...] = ("a", "b", "c")) -> Report:
-    """Return a report on two classes of which the first `wrong` rows are wrong."""
+@functools.lru_cache
+def macro(model: str, wrong: int, role: str = "candidate", start: int = 0) -> Report:
+    """Return a report on two of three classes, of which `wrong` rows from `start` on are wrong."""
+    labels = ("a", "b", "c")
     kind = kinds.get("multiclass")
     schema = kind.schema(labels)
     truth = np.arange(N) % 2
-    said = np.where(np.arange(N) < wrong, 1 - truth, truth)
+    said = np.where((np.arange(N) - start) % N < wrong, 1 - truth, truth)
     ids = tuple(f"i{i}" for i in range(N))
     rows = [Label(one, (labels[t],)) for one, t in zip(ids, truth, strict=True)]
     scores = Scores(ids, labels, np.eye(len(labels), dtype=np.float32)[said], model)
@@ -125,3 +129,97 @@ def test_figures_on_other_rows_or_of_another_metric_refuse(role: str, change: st
         champion = rival if role == "champion" else None
         found = judge(candidate, champion, others if champion else [*others, rival], PAIR)
         assert found.outcome == due
+
+
+@pytest.mark.parametrize("who", ["candidate", "champion", "untouched"])
+def test_a_value_that_its_own_rows_do_not_give_refuses(who: str) -> None:
+    """P10: a report whose figure was changed by hand is no evidence, whichever side gains by it."""
+    reports = {
+        "candidate": auc("new", 2.0),
+        "champion": auc("old", 0.2, "champion", seed=1),
+        "untouched": auc("untouched", 0.0, "untouched", seed=2),
+    }
+    value = reports[who].value or 0.0
+    reports[who] = dataclasses.replace(reports[who], value=value + 0.0005 if who == "candidate" else value - 0.1)
+    assert judge(reports["candidate"], reports["champion"], [reports["untouched"]], PAIR).outcome == "KEEP"
+
+
+def test_a_small_win_with_a_wide_interval_is_undecided() -> None:
+    """Rule: better on these rows, but the interval reaches zero: UNDECIDED, and the sentence says which figure."""
+    found = verdict(macro("new", 10), macro("old", 12, "champion"))
+    assert found.outcome == "UNDECIDED"
+    assert found.sentence().startswith("UNDECIDED old: macro_f1 new 0.875 against old 0.850, difference +0.025 [")
+    assert "the interval reaches 0" in found.sentence()
+    assert verdict(macro("new", 2), macro("old", 12, "champion")).outcome == "PROMOTE"
+
+
+def test_a_gain_below_the_asked_one_is_kept_out() -> None:
+    """Rule: min_gain is asked of the difference and of its lower end."""
+    new, old = macro("new", 2), macro("old", 12, "champion")
+    assert verdict(new, old, gate=Gate("macro_f1", min_gain=0.2)).outcome == "KEEP"
+    assert verdict(new, old, gate=Gate("macro_f1", min_gain=0.1)).outcome == "UNDECIDED"
+    assert verdict(new, old, gate=Gate("macro_f1", min_gain=0.01)).outcome == "PROMOTE"
+
+
+def test_a_missed_floor_is_kept_out_and_one_without_rows_is_undecided() -> None:
+    """C66: F1 of a class below its floor: KEEP; a floor of a class without rows: UNDECIDED, never passed."""
+    new = macro("new", 8)
+    assert verdict(new, gate=Gate("macro_f1", floors={"a": 0.85, "b": 0.85})).outcome == "PROMOTE"
+    missed = verdict(new, gate=Gate("macro_f1", floors={"a": 0.85, "b": 0.95}))
+    assert (missed.outcome, missed.sentence()) == ("KEEP", "KEEP untouched: F1 of b is 0.900, floor 0.950")
+    for label in ("c", "no such label"):
+        empty = verdict(new, gate=Gate("macro_f1", floors={label: 0.5}))
+        assert empty.outcome == "UNDECIDED"
+        assert "n/a (no row of it)" in empty.sentence()
+
+
+def test_too_few_rows_are_undecided() -> None:
+    """Rule: below min_items no model ships, however well it looks; at min_items it may."""
+    assert verdict(macro("new", 0), gate=Gate("macro_f1", min_items=N)).outcome == "PROMOTE"
+    found = verdict(macro("new", 0), gate=Gate("macro_f1", min_items=N + 1))
+    assert (found.outcome, found.sentence()) == ("UNDECIDED", "UNDECIDED untouched: 80 held-out rows, 81 asked for")
+
+
+def test_the_metric_of_the_gate_decides() -> None:
+    """C68: a candidate measured by another metric is not measured."""
+    found = judge(macro("new", 0), None, [LOW], PAIR)
+    assert (found.outcome, found.checks[0].passed) == ("KEEP", False)
+
+
+def test_a_baseline_that_separates_nothing_has_no_figure_to_beat() -> None:
+    """Rule: majority's AUC is undefined by nature and blocks nobody; a defined one has to be beaten."""
+    majority = dataclasses.replace(auc("majority", 0.0, "majority"), value=None)
+    assert verdict(auc("new", 2.0), None, auc("untouched", 0.0, "untouched", seed=2), majority).outcome == "PROMOTE"
+
+
+def test_postmortem_001_none_of_its_models_would_have_shipped() -> None:
+    """Post-mortem 001: weaker than the untouched encoder by any margin, or its exact double: KEEP each time."""
+    untouched = auc("untouched", 0.8, "untouched")
+    for strength in (0.75, 0.7, 0.4, 0.8):
+        assert verdict(auc("tuned", strength), None, untouched).outcome == "KEEP"
+
+
+wrongs = st.sampled_from([0, 1, 2, 8, 10, 12, 20, 40])
+starts = st.sampled_from([0, 5, 40])
+
+
+@settings(max_examples=60, deadline=None)
+@given(wrongs, st.one_of(st.none(), wrongs), st.lists(wrongs, min_size=1, max_size=3), st.data())
+def test_nothing_ships_that_any_rival_equals(
+    mine: int, champion: int | None, rivals: list[int], data: st.DataObject
+) -> None:
+    """C67, P10: never PROMOTE at or below any rival's value, and the same verdict twice."""
+    candidate = macro("new", mine, start=data.draw(starts))
+    old = None if champion is None else macro("old", champion, "champion", data.draw(starts))
+    roles = ["untouched", "tfidf", "majority"]
+    others = [macro(role, wrong, role, data.draw(starts)) for role, wrong in zip(roles, rivals, strict=False)]
+    found = judge(candidate, old, others, LABELLED)
+    values: list[Any] = [r.value for r in (*others, *([old] if old else []))]
+    assert candidate.value is not None
+    if candidate.value <= max(values):
+        assert found.outcome == "KEEP"
+    states = [check.passed for check in found.checks]
+    assert (found.outcome == "PROMOTE") == all(state is True for state in states)
+    assert (found.outcome == "KEEP") == (False in states)
+    assert judge(candidate, old, others, LABELLED) == found
+    assert found.sentence().startswith(f"{found.outcome} ")
