@@ -15,7 +15,8 @@ EXACT = 200_000
 GPU_K = 2048
 CELLS = 1 << 24
 """At most this many neighbours come back from one call of FAISS."""
-BLOCK = 4096
+CELLS = 40_000_000
+"""How many cosines are held at once: 160 MB."""
 
 
 def clean(vectors: Vectors) -> tuple[Vectors, list[SetAside]]:
@@ -113,8 +114,9 @@ def near_duplicates(vectors: Vectors, threshold: float = 0.97) -> list[tuple[str
     n = len(vectors.ids)
     found: list[tuple[str, str]] = []
     if n <= EXACT:
-        for start in range(0, n, BLOCK):
-            block = vectors.array[start : start + BLOCK] @ vectors.array[start:].T
+        step = max(1, CELLS // max(1, n))
+        for start in range(0, n, step):
+            block = vectors.array[start : start + step] @ vectors.array[start:].T
             for a, b in zip(*np.nonzero(block >= threshold), strict=True):
                 if a < b:
                     found.append(_sorted(vectors.ids[start + a], vectors.ids[start + b]))

@@ -127,7 +127,7 @@ def score(ws: Workspace, version: str = "") -> Scores:
 def mine(ws: Workspace, size: int | None = None) -> Batch:
     """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
     from toughcall.mining import strategies
-    from toughcall.mining.batch import cold_start, pick_batch
+    from toughcall.mining.batch import cold_start, pick_batch, shares
     from toughcall.mining.index import clusters, near_duplicates
 
     settings = ws.project.mine
@@ -157,7 +157,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     for label in train:
         for name in label.value:
             counts[name] = counts.get(name, 0) + 1
-    texts = {one: tuple(text.id for text in items[one].texts) for one in [*pool.ids, *audit]}
+    texts = {one: tuple(text.id for text in items[one].texts) for one in scores.ids}
     context: dict[str, Any] = {
         "low": settings.low,
         "high": settings.high,
@@ -172,7 +172,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
         if not share:
             continue
         if reason == "random_audit":
-            ranked[reason] = strategies.random_audit(audited, max(1, round(share * size)), rng)
+            ranked[reason] = strategies.random_audit(audited, shares(quotas, size)[reason], rng)
         elif room:
             # as many parts as will be asked: a part is one pick
             count = min(size, len(pool.ids)) if reason == "diverse" else room

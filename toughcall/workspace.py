@@ -106,7 +106,18 @@ class Workspace:
             self.store.add_set_aside("embed", bad)
             self.telling.say(f"{len(bad)} texts have no usable vector and were set aside")
         self.freeze_split(texts, good)
+        self._tell_truncated(texts)
         return good
+
+    def _tell_truncated(self, texts: Sequence[Text]) -> None:
+        """Say once per pool how many texts the encoder cuts off (C22)."""
+        seen = digest("truncated", sorted(text.id for text in texts), self.encoder.sha)
+        if self.store.get("truncated") == seen:
+            return
+        cut = self.encoder.truncated([text.text for text in texts])
+        if cut:
+            self.telling.say(f"{cut} of {len(texts)} texts are longer than the encoder reads: their end is not seen")
+        self.store.put("truncated", seen)
 
     @cached_property
     def hint_vectors(self) -> Floats:

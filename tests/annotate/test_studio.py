@@ -67,7 +67,7 @@ class TestContract:
         assert there.show_collab_predictions is False
         assert there.maximum_annotations == 2
         assert there.expert_instruction == "Be careful."
-        assert there.show_instruction is True
+        assert there.show_instruction is False
 
     def test_other_interface_is_another_project(self, place: Place) -> None:
         """A project of the same title that asks something else is not taken for ours."""

@@ -153,7 +153,7 @@ def test_above_a_size_the_index_approximates(unit_vectors: Any, monkeypatch: pyt
 @pytest.mark.parametrize("exact", [True, False])
 def test_near_duplicates_are_found_once_each(unit_vectors: Any, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
     """Pairs at or above the threshold, each once, smaller id first, also across blocks and with HNSW."""
-    monkeypatch.setattr(indexing, "BLOCK", 7)
+    monkeypatch.setattr(indexing, "CELLS", 7)
     monkeypatch.setattr(indexing, "EXACT", 10_000 if exact else 5)
     base = unit_vectors(40, 32)
     array = base.array.copy()
