@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toughcall.annotate.quiet import KEPT, QUIET, SETTINGS
 from toughcall.records import RemoteError, UsageError
 
 VERSION = "1.23.2"
@@ -31,30 +32,6 @@ HOST = "127.0.0.1"
 CREDENTIALS, STATE, LOG, LOCK, DATA = "credentials.json", "server.json", "server.log", ".server.lock", "data"
 PATIENCE = 900.0  # seconds until a start that neither answers nor dies is given up; first starts took 25 to 100
 
-QUIET = {
-    # with these five no connection leaves the machine (seen with strace, STACK.md 2.1)
-    "COLLECT_ANALYTICS": "false",
-    "SENTRY_DSN": "",
-    "FRONTEND_SENTRY_DSN": "",
-    "LATEST_VERSION_CHECK": "false",
-    "FEATURE_FLAGS_OFFLINE": "true",
-    # nobody signs up without an invitation, no settings in error pages, no other site speaks through a browser
-    "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-    "LABEL_STUDIO_DEBUG": "false",
-    "LABEL_STUDIO_ALLOWED_HOSTS": f"{HOST},localhost",
-    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-    "PYTHONUNBUFFERED": "1",
-}
-SETTINGS = """from importlib.util import find_spec
-
-name = "label_studio.core.settings.label_studio"
-# run in here, not imported: it looks at the half-made settings while it makes them
-exec(find_spec(name).loader.get_code(name))
-# no line per request: the address of an invitation holds its secret
-LOGGING["loggers"]["django.server"] = {"level": "CRITICAL"}
-"""
-# all that the server inherits: it would read a stray HOST, PORT, DEBUG, USERNAME or PASSWORD
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 # servers this process started itself: they must be reaped, or they would look alive when dead
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -69,6 +46,10 @@ class Local:
     token: str = field(repr=False)
 
 
+class _Lost(RemoteError):
+    """Another program was faster to take the port."""
+
+
 def up(folder: Path, *, port: int | None = None, say: Callable[[str], None] = lambda _: None) -> Local:
     """Return the folder's Label Studio, started if need be and ready to be used.
 
@@ -78,6 +59,13 @@ def up(folder: Path, *, port: int | None = None, say: Callable[[str], None] = la
     folder = folder.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    with contextlib.suppress(_Lost):
+        return _up(folder, port, say)
+    say("another program took that port meanwhile: trying the next one")
+    return _up(folder, port, say)
+
+
+def _up(folder: Path, port: int | None, say: Callable[[str], None]) -> Local:
     with _locked(folder / LOCK, say):
         found = _running(folder)
         if found and not (folder / CREDENTIALS).exists():
@@ -302,6 +290,8 @@ def _wait(folder: Path, local: Local, pid: int, birth: str, say: Callable[[str],
                 return
             if code in {401, 403}:
                 down(folder)
+                if not _free(int(local.url.rpartition(":")[2])):
+                    raise _Lost(f"another program took {local.url} while Label Studio started: toughcall studio up")
                 raise UsageError(
                     f"what answers at {local.url} does not know the account of {folder / CREDENTIALS}: run toughcall "
                     "studio up again, and if that changes nothing, move the file away to get a new account"
@@ -309,7 +299,7 @@ def _wait(folder: Path, local: Local, pid: int, birth: str, say: Callable[[str],
         now = time.monotonic()
         if _moved(log):
             down(folder)
-            raise RemoteError(f"another program took {local.url} while Label Studio started: toughcall studio up")
+            raise _Lost(f"another program took {local.url} while Label Studio started: toughcall studio up")
         if now - began > PATIENCE:
             raise RemoteError(f"Label Studio does not answer after {PATIENCE:.0f} s (log: {log}): toughcall studio up")
         if now - told >= 10:
@@ -331,10 +321,9 @@ def _get(url: str, path: str, token: str = "") -> tuple[int, Any]:
     headers = {"Authorization": f"Token {token}"} if token else {}
     try:
         answer = httpx.get(url + path, headers=headers, timeout=10, trust_env=False, follow_redirects=True)
+        return answer.status_code, answer.json()
     except httpx.HTTPError:
         return 0, None
-    try:
-        return answer.status_code, answer.json()
     except ValueError:
         return answer.status_code, None
 

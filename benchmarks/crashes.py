@@ -51,6 +51,7 @@ class Plan:
     def fresh(self, name: str) -> Path:
         """Return a new demo folder that uses the one Label Studio."""
         folder = self.base / name
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "studio").symlink_to(self.base / "studio")
         return folder
@@ -194,8 +195,12 @@ def compared(plan: Plan, folder: Path, due: dict[str, Any] | None) -> tuple[list
 
 
 def undisturbed(plan: Plan) -> tuple[float, Path]:
-    """Run the demo to its end without a kill; return (seconds until its last round ended, its folder)."""
-    folder = plan.fresh("undisturbed")
+    """Run the demo to its end without a kill, once; return (seconds until its last round ended, its folder)."""
+    folder, note = plan.base / "undisturbed", plan.base / "undisturbed-seconds"
+    if note.exists():
+        return float(note.read_text()), folder
+    shutil.rmtree(folder, ignore_errors=True)
+    plan.fresh("undisturbed")
     begun = time.monotonic()
     process = plan.start(folder)
     try:
@@ -205,6 +210,7 @@ def undisturbed(plan: Plan) -> tuple[float, Path]:
         finish(plan, process, folder)
     finally:
         stop(process, folder)
+    note.write_text(str(seconds))
     plan.say(f"undisturbed: {seconds:.0f} s until the end of round {plan.rounds}")
     return seconds, folder
 
@@ -280,14 +286,14 @@ def main() -> int:
     parser.add_argument("--kind", default="pair", help="pair, multiclass or multilabel")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window", type=float, default=0.5, help="moments are drawn from this share of a whole run")
-    parser.add_argument("--folder", type=Path, help="keep everything here (a new folder) instead of in a temporary one")
+    parser.add_argument("--folder", type=Path, help="keep everything here; an undisturbed run in it is used again")
     parser.add_argument("--studio", type=Path, help="a stopped Label Studio's folder to copy, which starts faster")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         base = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toughcall-crashes-")))
         base.mkdir(parents=True, exist_ok=True)
         plan = Plan(base.resolve(), args.kind, args.rounds)
-        if args.studio:
+        if args.studio and not (plan.base / "studio").exists():
             shutil.copytree(args.studio, plan.base / "studio")
         stack.callback(server.down, plan.base / "studio")
         server.up(plan.base / "studio", say=plan.say)

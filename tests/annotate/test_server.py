@@ -161,6 +161,15 @@ def test_a_moved_server_is_refused(stub: Stub) -> None:
     assert server.down(folder) is False
 
 
+def test_a_lost_race_for_a_port_is_run_again(stub: Stub) -> None:
+    """Of two servers that chose one port at once, the slower takes another by itself."""
+    first = 'if open("starts").read().count("argv") == 1: print("* Trying to start at 2"); time.sleep(600)'
+    folder = stub(first)
+    server.up(folder)
+
+    assert len(starts(folder)) == 2
+
+
 def test_lost_credentials_get_another_account(stub: Stub) -> None:
     """Data that outlived credentials.json gets a new administrator: a password is set only with the account."""
     folder = stub()

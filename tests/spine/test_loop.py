@@ -41,6 +41,7 @@ SWAPPED = {"animal": "something to eat", "machine": "an animal", "food": "a mach
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Small matrices on a busy machine: threads would only wait for each other."""
+    import sklearn.linear_model  # noqa: F401 - only libraries that are loaded can be limited
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
