@@ -48,7 +48,7 @@ def pick_batch(
     """Return a batch of at most `size` picks, in the order the experts should see them.
 
     `candidates`: ranked picks by reason. An item is taken once, for the first reason that reaches it; other
-    reasons are named in its note. Of each near-duplicate cluster at most one item is taken, of each record
+    reasons are named in its note. Of each near-duplicate cluster at most one item is ever taken, of each record
     at most `per_record`. What a reason cannot fill goes to the others; `shortfall` says how much.
     """
     duplicates, records = duplicates or {}, records or {}
@@ -57,7 +57,7 @@ def pick_batch(
     # the audit first: taking from it what another reason also wants would bias the draw
     reasons = sorted(candidates, key=lambda reason: (reason != "random_audit", list(quotas).index(reason)))
     chosen: dict[str, Pick] = {}
-    clusters: set[str] = set()
+    clusters: set[str] = {duplicates[one] for one in asked if one in duplicates}
     used: Counter[str] = Counter()
     place = dict.fromkeys(reasons, 0)
     got: Counter[str] = Counter()

@@ -18,14 +18,16 @@ import numpy as np
 from toughcall.model.evaluate import Report
 from toughcall.model.scorers import Head, Scorer
 from toughcall.model.train import Trained
-from toughcall.records import DiskError, Floats, IntegrityError, Item, Pair, Text, UsageError, Vectors
+from toughcall.records import DiskError, Floats, IntegrityError, Item, Pair, Text, UsageError, Vectors, digest
 
 FORMAT = 1
 ALLOWED = {"weights.safetensors", "config.json", "report.json", "probe.json", "manifest.json"}
 SAME = 1e-4
 """How far a probability may move between two processes: embedding anew in other batches moves it by 1e-7."""
-VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "scikit-learn", "numpy", "safetensors")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}-v([0-9]{3,9})")
+NEEDED = ("labels", "n_labels", "seed", "encoder", "encoder_sha", "schema", "base_scores")
+"""What `save` must be told of how a model was made: without it nobody can make it again (C64)."""
+LIBRARIES = ("toughcall", "torch", "transformers", "sentence-transformers", "scikit-learn", "numpy", "safetensors")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -37,11 +39,7 @@ def _write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise DiskError(
@@ -51,6 +49,20 @@ def _write(path: Path, content: bytes) -> None:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=True).encode()
+
+
+def _signed(manifest: Mapping[str, Any]) -> bytes:
+    """Return the manifest's bytes with the sha256 of everything else in it, so that no byte of it can turn."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return _json({**rest, "sha256": hashlib.sha256(_json(rest)).hexdigest()})
+
+
+def code_digest() -> str:
+    """Return the sha256 over the source files that turn labels into a model."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -68,12 +80,17 @@ def check_folder(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
         files = dict(manifest["files"])
+        # one written before manifests were signed has exactly these keys; no turned byte makes the one of the other
+        unsigned = set(manifest) == {"files", "format", "info", "version"}
+        whole = unsigned or (folder / "manifest.json").read_bytes() == _signed(manifest)
     except (OSError, ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{folder / 'manifest.json'} is missing or damaged: the model cannot be trusted") from None
+        whole = False
+    if not whole:
+        raise IntegrityError(f"{folder / 'manifest.json'} is missing or damaged: the model cannot be trusted")
     if manifest.get("format") != FORMAT:
         raise UsageError(f"{folder} has format {manifest.get('format')!r}, this toughcall reads {FORMAT}")
-    for name, due in files.items():
-        path = folder / name
+    for name in sorted(ALLOWED - {"manifest.json"} | set(files)):
+        path, due = folder / name, files.get(name)
         if name not in ALLOWED or not path.is_file():
             raise IntegrityError(f"{path} is missing: restore it from a backup")
         if hashlib.sha256(path.read_bytes()).hexdigest() != due:
@@ -102,23 +119,31 @@ def read_probe(folder: Path) -> list[Item]:
 
 
 class Registry:
-    """A folder with one sub-folder per version, `champion.json` and `history.jsonl`."""
+    """A folder with one sub-folder per version, and `champion.json`: the champion and the line that led to it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def versions(self) -> list[str]:
         """Return the complete models, oldest first: a folder without manifest is not one (C57, C58)."""
-        found = [path.parent for path in self.folder.glob("*/manifest.json") if VERSION.fullmatch(path.parent.name)]
-        return sorted((path.name for path in found), key=lambda name: (int(name.rpartition("-v")[2] or 0), name))
+        found = [path.parent.name for path in self.folder.glob("*/manifest.json")]
+        return sorted((name for name in found if _number(name)), key=lambda name: (_number(name), name))
 
     def next_version(self, name: str) -> str:
         """Return the version that the next save of `name` gets: name-v001, name-v002 and so on."""
-        return f"{name[:40]}-v{1 + max((int(v.rpartition('-v')[2]) for v in self.versions()), default=0):03d}"
+        # every folder counts, so that what is left of a damaged one is not written over
+        return f"{name[:40]}-v{1 + max((_number(path.name) for path in self.folder.glob('*')), default=0):03d}"
 
     def load(self, version: str) -> Scorer:
         """Return a stored model, its files checked."""
+        self.check(version)
         return load_folder(self.path(version))[0]
+
+    def check(self, version: str) -> None:
+        """Raise IntegrityError unless the folder of a version holds that very version, whole."""
+        stored = check_folder(self.path(version))["version"]
+        if stored != version:
+            raise IntegrityError(f"{self.path(version)} holds {stored}: it was renamed or copied; remove it")
 
     def path(self, version: str) -> Path:
         """Return a version's folder; UsageError for a name that could leave the registry (C02)."""
@@ -128,6 +153,7 @@ class Registry:
 
     def report(self, version: str) -> Report | None:
         """Return the report a model was stored with."""
+        self.check(version)
         raw = json.loads((self.path(version) / "report.json").read_bytes())
         return Report.from_json(raw) if raw else None
 
@@ -149,7 +175,11 @@ class Registry:
         """
         from safetensors.numpy import save
 
+        missing = [key for key in NEEDED if key not in info]
+        if missing:
+            raise ValueError(f"a model is stored with {', '.join(NEEDED)}: {', '.join(missing)} missing")
         version = self.next_version(name)
+        self.path(version)
         aside = self.folder / f".making-{version}"
         try:
             shutil.rmtree(aside, ignore_errors=True)
@@ -174,33 +204,41 @@ class Registry:
                 "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
                 "info": {
                     **{key: value for key, value in info.items() if key != "base_scores"},
+                    "code": code_digest(),
+                    "thresholds": hashlib.sha256(trained.thresholds.astype("<f4").tobytes()).hexdigest(),
+                    "test": digest("test", report.ids, report.truth) if report else "",
                     "libraries": {one: importlib.metadata.version(one) for one in LIBRARIES},
                     "threads": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
                 },
             }
-            _write(aside / "manifest.json", _json(manifest))
+            _write(aside / "manifest.json", _signed(manifest))
             check_proof(prove(aside), said, np.asarray(info["base_scores"], dtype=np.float32), version)
-            aside.rename(self.folder / version)
+            try:
+                aside.rename(self.folder / version)
+                _sync(self.folder)
+            except OSError as error:
+                raise DiskError(
+                    f"cannot move {aside} to {version}: {error.strerror}; free some space and run it again"
+                ) from None
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return version
 
     def champion(self) -> str:
         """Return the version that serves, "" when none was ever promoted."""
-        path = self.folder / "champion.json"
-        try:
-            return str(json.loads(path.read_bytes())["version"])
-        except FileNotFoundError:
-            return ""
-        except (ValueError, KeyError, TypeError):
-            raise IntegrityError(f"{path} is damaged: restore it from a backup, or toughcall rollback") from None
+        line = self.history()
+        return str(line[-1]["version"]) if line else ""
 
     def promote(self, version: str, *, verdict: Mapping[str, Any]) -> None:
         """Point to another champion: the old or the new one is there at any moment (C70)."""
         if version not in self.versions():
             raise UsageError(f"no model {version!r} in {self.folder}: toughcall status lists them")
-        check_folder(self.path(version))
-        self._point(version, [*self.history(), {"version": version, "verdict": dict(verdict)}])
+        self.check(version)
+        line = self.history()
+        if line and line[-1]["version"] == version:
+            # a second promotion of the same model would make rollback a step on the spot
+            return
+        self._point(version, [*line, {"version": version, "verdict": dict(verdict)}])
 
     def rollback(self) -> str:
         """Point back to the champion before this one and return it (C71); UsageError when there is none."""
@@ -208,21 +246,44 @@ class Registry:
         if len(past) < 2:
             raise UsageError("there is no earlier champion to go back to: toughcall status lists the models")
         version = str(past[-2]["version"])
-        check_folder(self.path(version))
+        self.check(version)
         self._point(version, past[:-1], undone=past[-1]["version"])
         return version
 
     def history(self) -> list[dict[str, Any]]:
         """Return the line of champions that led to today's, oldest first."""
         path = self.folder / "champion.json"
-        if not path.exists():
+        try:
+            raw = json.loads(path.read_bytes())
+            line = [dict(step) for step in raw["line"]]
+            if not all(VERSION.fullmatch(step["version"]) for step in line) or line[-1]["version"] != raw["version"]:
+                raise ValueError("two champions")
+        except FileNotFoundError:
             return []
-        self.champion()
-        return list(json.loads(path.read_bytes())["line"])
+        except (ValueError, LookupError, TypeError):
+            raise IntegrityError(
+                f"{path} is damaged: restore it from a backup, or remove it and run toughcall promote"
+            ) from None
+        return line
 
     def _point(self, version: str, line: Sequence[Mapping[str, Any]], undone: str = "") -> None:
         # pointer and history are one file, so that no crash can tell two stories
         _write(self.folder / "champion.json", _json({"version": version, "line": list(line), "undone": undone}))
+
+
+def _number(name: str) -> int:
+    """Return the number of a version, 0 for a name that is none (a backup, a stranger's folder)."""
+    found = VERSION.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+def _sync(folder: Path) -> None:
+    """Make what was renamed into a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _text(text: Text) -> dict[str, str]:
@@ -238,5 +299,6 @@ def check_proof(loaded: Floats, trained: Floats, base: Floats, version: str) -> 
         raise IntegrityError(
             f"{version} reloaded in a fresh process differs from the trained model by {gap:.4f}: it was not stored"
         )
-    if base.shape == loaded.shape and float(np.abs(loaded - base).max(initial=0.0)) <= SAME:
+    # written so that base scores that are missing or not finite refuse too
+    if base.shape != loaded.shape or not float(np.abs(loaded - base).max(initial=0.0)) > SAME:
         raise IntegrityError(f"{version} gives exactly what its base gives, training had no effect: it was not stored")

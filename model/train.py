@@ -124,6 +124,27 @@ def train(
     Raises NotEnoughData (C55), IntegrityError for a weight that is not finite (C65).
     """
     counts = check_enough(kind, schema, labels)
+    import sklearn  # noqa: F401 - its threads are found only once it is loaded
+    from threadpoolctl import threadpool_limits
+
+    # one thread: the matrices are small, and the sums come out the same on every machine (P13)
+    with threadpool_limits(limits=1):
+        return _train(kind, schema, items, vectors, labels, counts, corpus, pool, seed, hints, progress)
+
+
+def _train(
+    kind: Kind,
+    schema: Schema,
+    items: Sequence[Item],
+    vectors: Vectors,
+    labels: Sequence[Label],
+    counts: dict[str, int],
+    corpus: Sequence[str],
+    pool: Sequence[Text],
+    seed: int,
+    hints: Floats | None,
+    progress: Callable[[int, int], None] | None,
+) -> Trained:
     order = sorted(range(len(items)), key=lambda row: items[row].id)
     items, labels = [items[row] for row in order], [labels[row] for row in order]
     words = Words.fit(sorted(set(corpus))) if kind.paired or len(items) <= WITH_WORDS else None

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ import numpy as np
 from toughcall import demo_data, loop, retraining, starting
 from toughcall import project as projects
 from toughcall.model import evaluate
+from toughcall.model.train import train as fit
 from toughcall.project import Columns
-from toughcall.records import Item, Label, RemoteError, UsageError
+from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, RemoteError, UsageError
 from toughcall.telling import Console, rows_out
 from toughcall.workspace import Workspace, opened
 
@@ -186,41 +187,55 @@ def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path) -> Non
         raise failed[0]
 
 
-def random_control(ws: Workspace, data: demo_data.Prepared, spent: int) -> dict[str, Any]:
+def random_control(ws: Workspace, data: demo_data.Prepared, spent: int, draws: int = 3) -> dict[str, Any]:
     """Train the same recipe on as many randomly drawn items and measure it on the same sealed rows.
 
     What the queue is worth is the difference to this; the labels come from the same simulated experts.
+    The mean of several draws, with the least and the greatest: one draw alone may be lucky.
     """
-    from toughcall.model.train import train as fit
-    from toughcall.records import CANT_TELL, NotEnoughData
-
     parts = ws.store.parts()
     _, held, items, _ = ws.split()
     test = retraining.sealed(ws, held)
     pool = [item for item in loop.candidates(ws) if ws.part(item, parts) == "train"]
-    order = np.random.default_rng([ws.project.seed, 99]).permutation(len(pool))
-    drawn: list[tuple[Item, list[str]]] = [(pool[i], data.answer(pool[i].fields())) for i in order[:spent]]
-    told = [(item, value) for item, value in drawn if CANT_TELL not in value]
-    labels = [Label(item.id, tuple(value)) for item, value in told]
+    bar = ws.telling.bar("random order, for comparison")
+    found, notes = [], []
+    for draw in range(draws):
+        order = np.random.default_rng([ws.project.seed, 99, draw]).permutation(len(pool))[:spent]
+        report, note = one_control(ws, data, [pool[i] for i in order], test, items)
+        if report is not None and report.value is not None:
+            found.append(report.value)
+        notes.append(note)
+        bar(draw + 1, draws)
+    if len(found) < draws:
+        note = next(note for note in notes if note)
+        return {"spent": spent, "value": None, "low": None, "high": None, "note": note}
+    return {"spent": spent, "value": float(np.mean(found)), "low": min(found), "high": max(found), "note": ""}
+
+
+def one_control(
+    ws: Workspace, data: demo_data.Prepared, drawn: Sequence[Item], test: Sequence[Label], items: Mapping[str, Item]
+) -> tuple[evaluate.Report | None, str]:
+    """Return the report of a model trained on these items, or None and why there is none."""
+    told = [(item, value) for item in drawn if CANT_TELL not in (value := data.answer(item.fields()))]
     try:
         trained = fit(
             ws.kind,
             ws.schema,
             [item for item, _ in told],
             ws.vectors,
-            labels,
+            [Label(item.id, tuple(value)) for item, value in told],
             corpus=[text.text for text in ws.pool.texts()],
             pool=ws.training_pool(),
             seed=ws.project.seed,
             hints=ws.label_hints,
         )
     except NotEnoughData as error:
-        return {"spent": spent, "value": None, "low": None, "high": None, "note": str(error)}
+        return None, str(error)
     scores = trained.score([items[label.item] for label in test], ws.vectors)
     report = evaluate.evaluate(
         "random order", ws.kind, ws.schema, test, scores, trained.thresholds, seed=ws.project.seed, role="control"
     )
-    return {"spent": spent, "value": report.value, "low": report.low, "high": report.high, "dead": list(report.dead)}
+    return report, ""
 
 
 def figure(report: dict[str, Any] | None) -> str:
@@ -256,7 +271,10 @@ def story(ws: Workspace) -> list[dict[str, Any]]:
             }
         )
         sentences.append(f"  round {turn['round']}: {event['sentence']}")
+        if turn["control"]["note"]:
+            sentences.append(f"    random order: {turn['control']['note'].partition(':')[0]}")
     print_line(f"\n{ws.project.kind}: {metric} with 95 % interval on {n} sealed rows, the same for every column")
+    print_line("random order: the same recipe on as many labels drawn at random, mean of 3 draws [least, greatest]")
     rows_out(rows, as_json=False)
     print_line("\n".join(sentences))
     print_line(f"  serving now: {ws.registry.champion() or 'the untouched encoder (no model has beaten it yet)'}")

@@ -338,7 +338,8 @@ class Store:
         """Return (agreed labels by item id, ids in disagreement) of one schema version.
 
         The rule: an item's label is the answer more annotators gave than any other; a tie is a
-        disagreement and neither trains nor evaluates. Skips and "can't tell" do not vote.
+        disagreement and neither trains nor evaluates. Where a person answered, only persons vote: an
+        imported or made label is what they were asked to check. Skips and "can't tell" do not vote.
         """
         votes: dict[str, dict[str, Answer]] = {}
         for answer in self.answers():
@@ -348,7 +349,8 @@ class Store:
         torn: list[str] = []
         for item in sorted(votes):
             said: dict[Value, list[Answer]] = {}
-            for answer in votes[item].values():
+            persons = [answer for answer in votes[item].values() if answer.source == "person"]
+            for answer in persons or votes[item].values():
                 said.setdefault(tuple(sorted(answer.value)), []).append(answer)
             ranked = sorted(said.values(), key=len, reverse=True)
             if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):

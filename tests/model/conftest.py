@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from toughcall.model import kinds
+from toughcall.model.evaluate import evaluate
 from toughcall.model.kinds import Kind
+from toughcall.model.registry import Registry, load_folder, read_probe
+from toughcall.model.train import Trained, train
 from toughcall.records import Floats, Item, Label, Pair, Schema, Scores, Text, Vectors
 
 LABELS = ("animal", "machine", "food")
@@ -98,3 +104,67 @@ def one_thread() -> Iterator[None]:
     assert sklearn.linear_model, "loaded first, so that its libraries are limited too"
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(scope="session")
+def data() -> Planted:
+    """Forty labelled texts."""
+    return _planted(n=40)
+
+
+@pytest.fixture(scope="session")
+def trained(data: Planted) -> Trained:
+    """A head trained on them."""
+    rows = (data.items, data.vectors, data.labels)
+    return train(data.kind, data.schema, *rows, corpus=data.corpus, seed=7, hints=data.hints)
+
+
+@pytest.fixture(scope="session")
+def info() -> dict[str, Any]:
+    """Return what a retrain says of how its model was made."""
+    digests = {"labels": "l" * 32, "encoder_sha": "e" * 64, "schema": "s" * 12}
+    return {**digests, "n_labels": 40, "seed": 7, "encoder": "minilm", "base_scores": [[0.5] * 3] * 8}
+
+
+@pytest.fixture(scope="session")
+def store(info: dict[str, Any]) -> Callable[..., str]:
+    """Return a function (registry, trained, data, settings) that saves as a retrain does, proven in this process."""
+
+    def save(registry: Registry, trained: Trained, data: Planted, **other: Any) -> str:
+        scores = trained.score(data.items, data.vectors)
+        given: dict[str, Any] = {"seed": 7, "role": "candidate"}
+        settings = {
+            "name": "p",
+            "report": evaluate("p", data.kind, data.schema, data.labels, scores, trained.thresholds, **given),
+            "info": {**info, "base_scores": np.full((8, scores.values.shape[1]), 0.5).tolist()},
+            "probe": data.items[:8],
+            "probe_vectors": data.vectors,
+            "prove": lambda folder: load_folder(folder)[0].score(read_probe(folder), data.vectors).values,
+        }
+        return registry.save(trained, **{**settings, **other})
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory, trained: Trained, data: Planted, store: Callable[..., str]) -> Path:
+    """A registry's folder with three versions of which the second serves; copied, never changed."""
+    registry = Registry(tmp_path_factory.mktemp("stock") / "models")
+    for _ in range(3):
+        store(registry, trained, data)
+    for version in ("p-v001", "p-v002"):
+        registry.promote(version, verdict={"outcome": "PROMOTE", "sentence": "better"})
+    return registry.folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """An empty registry."""
+    return Registry(tmp_path / "models")
+
+
+@pytest.fixture
+def stocked(registry: Registry, stock: Path) -> Registry:
+    """A registry with three versions of which the second serves."""
+    shutil.copytree(stock, registry.folder)
+    return registry

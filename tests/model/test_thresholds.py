@@ -101,13 +101,13 @@ def test_a_single_lucky_row_does_not_decide() -> None:
 
 
 def rare(positives: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Return three exclusive classes, the last rare and always just behind the first."""
+    """Return three exclusive classes, the first rare and always just behind the last."""
     truth = np.zeros((n, 3), dtype=bool)
-    truth[:, 0] = True
+    truth[:, 2] = True
     truth[n // 2 :] = [False, True, False]
-    truth[:positives] = [False, False, True]
-    p = np.where(truth[:, :1] | truth[:, 2:], [[0.6, 0.1, 0.3]], [[0.1, 0.8, 0.1]])
-    p = np.where(truth[:, 2:], [[0.5, 0.1, 0.4]], p)
+    truth[:positives] = [True, False, False]
+    p = np.where(truth[:, 1:2], [[0.1, 0.8, 0.1]], [[0.3, 0.1, 0.6]])
+    p = np.where(truth[:, :1], [[0.4, 0.1, 0.5]], p)
     return truth, p.astype(np.float32)
 
 
@@ -115,14 +115,15 @@ def test_a_rare_exclusive_class_wins_earlier_when_it_has_enough_rows() -> None:
     """Post-mortem 004: a class that argmax never names gets a lower threshold and is named."""
     kind = kinds.get("multiclass")
     truth, p = rare(30)
-    assert not kind.chosen(p, kind.plain(kind.schema(("a", "b", "c"))))[:, 2].any()
+    assert not kind.chosen(p, kind.plain(kind.schema(("a", "b", "c"))))[:, 0].any()
     cuts = fit_thresholds(kind, truth, p)
     said = kind.chosen(p, cuts)
-    assert (said[:, 2] == truth[:, 2]).all()
+    assert (said[:, 0] == truth[:, 0]).all()
+    assert 0 < cuts[0] < 0.5
     assert ((cuts > 0) & (cuts < 1)).all()
 
 
 def test_below_the_least_count_an_exclusive_class_keeps_one_half() -> None:
     """Rule: a divisor fitted on a handful of rows would be noise."""
     truth, p = rare(ENOUGH - 1)
-    assert fit_thresholds(kinds.get("multiclass"), truth, p)[2] == 0.5
+    assert fit_thresholds(kinds.get("multiclass"), truth, p)[0] == 0.5
