@@ -78,18 +78,17 @@ class Plan:
         print(f"[{time.monotonic() - self.begun:5.0f} s] {text}", flush=True)
 
 
-def last_words(folder: Path, size: int = 6000) -> list[str]:
-    """Return the end of a run's log as lines; a progress bar counts as its newest state."""
+def last_words(folder: Path, since: int = 0) -> list[str]:
+    """Return a run's log from a byte on, as lines; a progress bar counts as its newest state."""
     with (folder / "log").open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - size))
+        file.seek(since)
         text = file.read().decode(errors="replace")
     return [part for part in (line.split("\r")[-1].strip() for line in text.splitlines()) if part]
 
 
-def doing(folder: Path, kind: str) -> dict[str, str]:
-    """Return what a run was at, from its last words and from the ledger."""
-    said = (last_words(folder) or ["starting"])[-1].split("|")[0].rstrip(": ")
+def doing(folder: Path, kind: str, since: int) -> dict[str, str]:
+    """Return what a run was at, from what its log says after `since` bytes and from the ledger."""
+    said = (last_words(folder, since) or ["starting"])[-1].split("|")[0].rstrip(": ")
     path = folder / kind / "ledger.sqlite"
     ledger = "no ledger yet"
     if path.exists():
@@ -233,6 +232,8 @@ def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 def killed(plan: Plan, folder: Path, seconds: float) -> dict[str, Any] | None:
     """Start the command and kill it after `seconds`; None when its last round ended before."""
+    log = folder / "log"
+    since = log.stat().st_size if log.exists() else 0
     process = plan.start(folder)
     begun = time.monotonic()
     try:
@@ -247,7 +248,7 @@ def killed(plan: Plan, folder: Path, seconds: float) -> dict[str, Any] | None:
         if process.wait() != -signal.SIGKILL:
             finish(plan, process, folder)
             return None
-        return {"run": folder.name, "killed after s": round(after, 2), **doing(folder, plan.kind), "fired": "yes"}
+        return {"run": folder.name, "killed after s": f"{after:.2f}", **doing(folder, plan.kind, since), "fired": "yes"}
     finally:
         if process.returncode != -signal.SIGKILL:
             stop(process, folder)

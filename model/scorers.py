@@ -286,6 +286,7 @@ class WordHead:
     ) -> WordHead:
         """Learn from the labels; for pairs only the scale of the TF-IDF cosine is learnt."""
         from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
         words = Words.fit(corpus)
         truth = kind.targets(schema, [label.value for label in labels])
@@ -296,13 +297,20 @@ class WordHead:
             values = sigmoid(scale[0] * near * 10.0 + scale[1])[:, None].astype(np.float32)
             return cls(kind, schema, words, scale, fit_thresholds(kind, truth, values))
         made = words.rows([item.texts[0].text for item in items])
-        models = []
-        for column in truth.T:
-            if column.any() and not column.all():
-                models.append(LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(made, column))
-            else:
+        models: list[Any] = []
+        outside = np.zeros(truth.shape, dtype=np.float32)
+        for j, column in enumerate(truth.T):
+            if not column.any() or column.all():
                 models.append(float(column.mean()))
-        return cls(kind, schema, words, models, plain)
+                continue
+            model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000)
+            count = min(5, int(column.sum()), int((~column).sum()))
+            if count > 1:
+                found = cross_val_predict(model, made, column, cv=StratifiedKFold(count), method="predict_proba")
+                outside[:, j] = found[:, 1]
+            models.append(model.fit(made, column))
+        # as fair a rival as the head: its thresholds are fitted out of fold, too
+        return cls(kind, schema, words, models, plain if kind.single else fit_thresholds(kind, truth, outside))
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return probabilities, shape (n, k)."""

@@ -73,8 +73,9 @@ def main(ctx: click.Context, folder: Path | None, debug: bool, quiet: bool) -> N
 @click.option("--guideline", default="", help="A sentence shown to the experts.")
 @click.option("--encoder", default="minilm", show_default=True, help="minilm, a local folder, or a hub name.")
 @click.option("--encoding", default="utf-8", show_default=True, help="The file's encoding.")
+@json_option
 @click.pass_context
-def init(ctx: click.Context, /, name: str, **options: Any) -> None:
+def init(ctx: click.Context, /, name: str, as_json: bool, **options: Any) -> None:
     """Make a project folder and import its data.
 
     \b
@@ -85,7 +86,7 @@ def init(ctx: click.Context, /, name: str, **options: Any) -> None:
     from toughcall.starting import make_project
 
     check_name(name, "project name")
-    rows_out([make_project(Path(name), ctx.obj["console"], **options)], as_json=False)
+    rows_out([make_project(Path(name), ctx.obj["console"], **options)], as_json=as_json)
 
 
 @main.command("import")
@@ -337,7 +338,7 @@ def doctor(ws: Any, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--kind", multiple=True, help="multiclass or pair (default: both).")
+@click.option("--kind", multiple=True, help="multiclass, multilabel or pair (default: multiclass and pair).")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path))
 @click.option("--fresh/--resume", default=None, help="Start over, or go on (default: go on when unfinished).")

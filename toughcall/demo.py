@@ -100,7 +100,6 @@ def make(root: Path, data: demo_data.Prepared, console: Console) -> None:
             "studio.folder": "../studio",
             "mine.batch": BATCH,
             "gate.test_share": 0.0,
-            "mine.quotas.random_audit": 0.1,
         },
     )
 
