@@ -265,8 +265,8 @@ def one_round(ws: Workspace, *, anyway: bool = False, as_json: bool = False) -> 
     if waiting and not fresh and not anyway:
         number = ws.store.get("studio_project")
         ws.telling.say(
-            f"{waiting} items are still waiting for an answer at {server.url}/projects/{number}/data?labeling=1; "
-            "run toughcall round again when they are done, or --anyway to go on without them"
+            f"{waiting} items are still waiting for an answer at {server.url}/projects/{number}/data "
+            "(button: Label All Tasks); run toughcall round again when they are done, or --anyway to go on without them"
         )
         return
     if not fresh and ws.store.answered_schemas():
@@ -284,6 +284,5 @@ def one_round(ws: Workspace, *, anyway: bool = False, as_json: bool = False) -> 
             return
         ws.telling.say(f"batch {batch.name}: {len(batch.picks)} items, chosen by {batch.model}")
     pushed = loop.push(ws)
-    ws.telling.say(
-        f"{pushed.sent} items wait for the experts at {server.url}/projects/{pushed.project}/data?labeling=1"
-    )
+    page = f"{server.url}/projects/{pushed.project}/data"
+    ws.telling.say(f"{pushed.sent} items wait for the experts at {page} (button: Label All Tasks)")
