@@ -151,6 +151,14 @@ class Registry:
             raise UsageError(f"{version[:40]!r} is not the name of a model: toughcall status lists them")
         return self.folder / version
 
+    def discard(self, version: str) -> None:
+        """Remove a version that nobody has judged; nothing happens when it is not there."""
+        folder = self.path(version)
+        if folder.is_dir() and version != self.champion():
+            # out of the list at once: without its manifest it is no model, however far the rest gets
+            (folder / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
     def report(self, version: str) -> Report | None:
         """Return the report a model was stored with."""
         self.check(version)

@@ -122,6 +122,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         raise NotEnoughData(
             "no label to train on yet: toughcall round asks the experts, toughcall pull reads their answers"
         )
+    _forget_unjudged(ws)
     learnt = [items[label.item] for label in train]
     ws.telling.say(f"training on {len(train)} labels")
     trained = fit(
@@ -150,6 +151,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         if against is not None:
             reports.insert(-1, against)
     probe = learnt[:16]
+    ws.store.add_event("retrain_begun", {"version": trained.name})
     settings = ws.project.encoder
     version = ws.registry.save(
         trained,
@@ -186,6 +188,14 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         },
     )
     return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note, fixed)
+
+
+def _forget_unjudged(ws: Workspace) -> None:
+    """Remove the model that a killed retrain stored and never judged: this run makes it again."""
+    begun = [event["version"] for _, event in ws.store.events("retrain_begun")]
+    judged = {event.get("version") for _, event in ws.store.events("retrain")}
+    if begun and begun[-1] not in judged and begun[-1] != ws.registry.champion():
+        ws.registry.discard(begun[-1])
 
 
 def _gate(ws: Workspace, metric: str) -> gate.Gate:

@@ -330,6 +330,28 @@ def test_c60_a_model_that_does_not_reload_is_not_stored(root: Path, monkeypatch:
         assert retraining.retrain(ws).version == "p-v001"
 
 
+def test_c58_a_model_stored_but_never_judged_is_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: killed between storing the model and judging it, the same command ends as if nothing had happened."""
+    with working(root) as ws:
+        answer(ws, [text.id for text in ws.pool.texts()])
+        kept = ws.store.add_event
+
+        def killed(verb: str, content: dict[str, object]) -> None:
+            if verb == "retrain":
+                raise KeyboardInterrupt
+            kept(verb, content)
+
+        monkeypatch.setattr(ws.store, "add_event", killed)
+        with pytest.raises(KeyboardInterrupt):
+            retraining.retrain(ws)
+        assert ws.registry.versions() == ["p-v001"]
+        assert not ws.store.events("retrain")
+        monkeypatch.setattr(ws.store, "add_event", kept)
+        assert retraining.retrain(ws).version == "p-v001"
+        assert ws.registry.versions() == ["p-v001"]
+        assert [event["version"] for _, event in ws.store.events("retrain")] == ["p-v001"]
+
+
 def test_c55_one_class_is_too_little(root: Path) -> None:
     """C55: answers of one class only are exit 8 with the counts of every class."""
     with working(root) as ws:
