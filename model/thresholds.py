@@ -19,7 +19,7 @@ def best_threshold(truth: Bools, p: Reals, seed: int = 0) -> float:
     if not truth.any() or truth.all():
         return 0.5
     levels = np.unique(p)
-    cuts = np.concatenate([[max(levels[0] / 2, 1e-6)], (levels[1:] + levels[:-1]) / 2]).astype(np.float64)
+    cuts = np.concatenate([[levels[0] / 2], (levels[1:] + levels[:-1]) / 2]).astype(np.float64)
     rng = np.random.default_rng(seed)
     weights = np.vstack([np.ones(len(p)), rng.multinomial(len(p), np.full(len(p), 1 / len(p)), RESAMPLES)])
     above = p[None, :] >= cuts[:, None]
@@ -33,7 +33,7 @@ def best_threshold(truth: Bools, p: Reals, seed: int = 0) -> float:
 
 
 def fit_thresholds(kind: Kind, truth: Bools, values: Reals, seed: int = 0) -> Reals:
-    """Return one threshold per column in (0, 1), shape (k,), from truth and probabilities of shape (n, k).
+    """Return one threshold per column in [0, 1), shape (k,), from truth and probabilities of shape (n, k).
 
     Where one answer excludes the others (several columns, one true), the thresholds are the divisors of
     `Multiclass.chosen`: found by coordinate ascent on macro F1 from equal ones, kept only where it gains.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool = False) -> Added:
     """Store a file's items and labels; with `held_out` its records form the test part and never train."""
     bar = ws.telling.bar(f"importing {path.name}")
-    added = ws.pool.add(reading.read(path, columns, ws.schema), lambda done: bar(done, done))
+    added = ws.pool.add(reading.read(path, columns, ws.schema), lambda done: bar(done, 0))
     ws.note_set_aside("import", added.set_aside)
     labelled = {item for item, _ in added.labels}
     if held_out:

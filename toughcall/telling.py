@@ -23,7 +23,7 @@ class Console:
             sys.stderr.flush()
 
     def bar(self, what: str) -> Callable[[int, int], None]:
-        """Start a progress bar; it ends by itself at done == total or when the next thing is told."""
+        """Start a progress bar; it ends at done == total or when the next thing is told. Total 0 = nobody knows."""
         self.end()
         if self.quiet:
             return lambda done, total: None
@@ -31,12 +31,12 @@ class Console:
 
         def update(done: int, total: int) -> None:
             if self._bar is None:
-                if done >= total and done == 0:
+                if not done:
                     return
-                self._bar = tqdm(total=total, desc=f"  {what}", file=sys.stderr, mininterval=0.5, leave=True)
-            self._bar.total = max(total, done)
+                self._bar = tqdm(total=total or None, desc=f"  {what}", file=sys.stderr, mininterval=0.5, leave=True)
+            self._bar.total = max(total, done) if total else None
             self._bar.update(done - self._bar.n)
-            if done >= total:
+            if total and done >= total:
                 self.end()
 
         return update
