@@ -167,7 +167,7 @@ POOL = st.lists(st.integers(0, 40), unique=True, max_size=25)
 def test_whatever_the_candidates_the_batch_is_sound_c24_c29(
     lists: dict[str, list[int]], weights: list[float], size: int, asked: set[int], modulus: int
 ) -> None:
-    """No item twice, none asked or like one asked, one of a cluster, at most the size; the shortfall is exact (C24, C29)."""
+    """No item twice, none asked or like it, one of a cluster, at most the size; exact shortfall (C24, C29)."""
     quotas = dict(zip(REASONS, weights, strict=True))
     duplicates = {str(i): str(i % modulus) for i in range(41)}
     given_ = {str(one) for one in asked}
