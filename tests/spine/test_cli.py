@@ -310,18 +310,13 @@ def test_c84_ctrl_c_is_exit_130_and_the_same_command_completes(filled: Path, tmp
         data = tmp_path / "big.csv"
         data.write_text("text\n" + "".join(f"line {n} of file {turn}\n" for n in range(90_000)), encoding="utf-8")
         before = len(list((filled / "pool").glob("texts-*")))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "toughcall.cli", "--project", str(filled), "import", str(data)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "toughcall.cli", "--project", str(filled), "import", str(data)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while len(list((filled / "pool").glob("texts-*"))) == before and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
-        # on a busy machine the import may be through before the signal comes: then the next file
-        if process.returncode:
+        if process.returncode:  # else the import was through before the signal came: the next file
             break
     assert process.returncode == 130, said
     assert "interrupted; run the same command again" in said
