@@ -67,7 +67,7 @@ def _divisors(kind: Kind, truth: Bools, values: Reals) -> Reals:
                 tried[j] = level
                 value = _macro_f1(truth, kind.chosen(values, tried))
                 # what is asked is harder than what will be served: a small gain here is none there
-                if value > best + 0.02:
+                if value > best + 0.05:
                     best, out = value, tried
         if (out == before).all():
             break

@@ -109,7 +109,7 @@ def _expert(truth: Callable[[Mapping[str, str]], list[str]]) -> Callable[[Mappin
     return lambda data: [CANT_TELL] if _unsure(data) else truth(data)
 
 
-def questions(folder: Path, say: Callable[[str], None], *, pool: int = 3000, held_out: int = 500) -> Prepared:
+def questions(folder: Path, say: Callable[[str], None], *, pool: int = 3000, held_out: int = 2000) -> Prepared:
     """Prepare the real TREC questions: 6 classes, ABBR 1.6 %."""
     known: dict[str, str] = {}
     for line in fetch_questions(folder, say).read_text(encoding="latin-1").splitlines():

@@ -55,10 +55,10 @@ class MineSettings:
     high: float = 0.6
     quotas: Mapping[str, float] = field(
         default_factory=lambda: {
-            "in_band": 0.35,
-            "rare_class": 0.25,
-            "diverse": 0.1,
-            "disagreement": 0.1,
+            "in_band": 0.3,
+            "rare_class": 0.2,
+            "diverse": 0.25,
+            "disagreement": 0.05,
             "random_audit": 0.2,
         }
     )
