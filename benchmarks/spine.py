@@ -165,6 +165,7 @@ def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console
                     "round": turn,
                     "labels": spent,
                     "metric": mine.metric,
+                    "n": mine.n,
                     "retrained": mine.value,
                     "low": mine.low,
                     "high": mine.high,
