@@ -335,6 +335,11 @@ def close_review(folder: Path) -> bool:
     if command.exists() and b"streamlit" in command.read_bytes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
+        # its port is wanted again
+        for _ in range(50):
+            if not command.exists() or not command.read_bytes():
+                break
+            time.sleep(0.1)
         return True
     return False
 
