@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -297,6 +298,25 @@ class Pulled:
     waiting: Mapping[str, int] = field(default_factory=dict)
 
 
+def note_gone(ws: Workspace, present: Collection[str]) -> list[str]:
+    """Note the answers that two complete pulls in a row did not find any more, and return their keys (C45).
+
+    What was deleted in Label Studio, by whomever, is told and stays a label here: only an expert's other
+    answer takes a label's place.
+    """
+    noted = {key for _, event in ws.store.events("gone") for key in event["keys"]}
+    absent = {a.key for a in ws.store.answers() if a.source == "person"} - set(present) - noted
+    before = set(json.loads(ws.store.get("absent", "[]")))
+    gone = sorted(absent & before)
+    if gone:
+        ws.store.add_event("gone", {"keys": gone})
+        ws.telling.say(f"{len(gone)} answers are no longer in Label Studio; they stay in the ledger as they were")
+    left = json.dumps(sorted(absent - before))
+    if left != ws.store.get("absent", "[]"):
+        ws.store.put("absent", left)
+    return gone
+
+
 def pull(ws: Workspace) -> Pulled:
     """Read every answer from Label Studio into the ledger; the same pull twice adds nothing."""
     from toughcall.annotate.answers import read_answers
@@ -315,6 +335,7 @@ def pull(ws: Workspace) -> Pulled:
     answers, bad = read_answers(studio.export(number), schemas, sent, instance)
     new = ws.store.add_answers(answers)
     ws.note_set_aside("pull", bad)
+    note_gone(ws, {answer.key for answer in answers})
     done: dict[str, int] = {}
     for answer in ws.store.answers():
         done[answer.item] = done.get(answer.item, 0) + (answer.outcome != "deleted")

@@ -352,6 +352,22 @@ def test_c58_a_model_stored_but_never_judged_is_made_again(root: Path, monkeypat
         assert [event["version"] for _, event in ws.store.events("retrain")] == ["p-v001"]
 
 
+def test_c45_what_vanished_twice_is_noted_once_and_stays_a_label(root: Path) -> None:
+    """C45, P1: an answer that two pulls in a row do not find is told once; its label trains as before."""
+    with working(root) as ws:
+        answer(ws, [text.id for text in ws.pool.texts()[:4]])
+        keys = [one.key for one in ws.store.answers()]
+        labels = ws.store.labels(ws.schema.version)
+        assert loop.note_gone(ws, keys) == []
+        assert loop.note_gone(ws, keys[1:]) == []
+        assert loop.note_gone(ws, keys) == [], "it was there again: the next absence starts anew"
+        assert loop.note_gone(ws, keys[2:]) == []
+        assert loop.note_gone(ws, keys[2:]) == sorted(keys[:2])
+        assert loop.note_gone(ws, keys[2:]) == []
+        assert [event["keys"] for _, event in ws.store.events("gone")] == [sorted(keys[:2])]
+        assert ws.store.labels(ws.schema.version) == labels
+
+
 def test_c55_one_class_is_too_little(root: Path) -> None:
     """C55: answers of one class only are exit 8 with the counts of every class."""
     with working(root) as ws:
