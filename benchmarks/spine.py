@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toughcall import demo, demo_data, loop, retraining, starting
+from toughcall import demo, demo_data, loop, retraining
 from toughcall.demo_data import Prepared
 from toughcall.model import evaluate
 from toughcall.records import Answer, digest
@@ -80,6 +80,7 @@ def gitbugs_pairs(folder: Path, say: Callable[[str], None]) -> Prepared:
         "a",
         "",
         lambda data: [said[frozenset((data["text_a"], data["text_b"]))]],
+        text_b="b",
     )
 
 
@@ -119,27 +120,19 @@ def answer(ws: Workspace, data: Prepared) -> None:
         ws.store.mark_batch(batch.name, "done")
 
 
+def at_half(ws: Workspace, version: str) -> evaluate.Report:
+    """Return the report of a stored model with every threshold at 0.5: what fitted thresholds are worth."""
+    model = ws.registry.load(version)
+    _, held, items, _ = ws.split()
+    half = np.full_like(model.thresholds, 0.5)
+    return retraining.measured(ws, "threshold 0.5", model, retraining.sealed(ws, held), items, half)
+
+
 def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console: Console) -> list[dict[str, object]]:
     """Run the rounds once and return a row per round."""
     data = SETS[name](folder, console.say)
     root = folder / f"{name}-{seed}"
-    ready = name == "gitbugs_pairs"
-    starting.make_project(
-        root,
-        console,
-        kind=data.kind,
-        data=str(data.pool),
-        text=data.text,
-        text_b="b" if ready else "",
-        key="ticket" if name == "tickets" else "",
-        label="",
-        group="",
-        labels=data.labels,
-        guideline=data.guideline,
-        encoder="minilm",
-        encoding="utf-8",
-        settings={"encoder.cache": "../vectors", "mine.batch": batch, "gate.test_share": 0.0},
-    )
+    demo.make(root, data, console, {"mine.batch": batch})
     toml = root / "project.toml"
     toml.write_text(toml.read_text(encoding="utf-8").replace("seed = 0", f"seed = {seed}"), encoding="utf-8")
     out: list[dict[str, object]] = []
@@ -155,7 +148,8 @@ def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console
             control = demo.random_control(ws, data, spent)
             by_role = {report.role: report for report in done.reports}
             mine = by_role["candidate"]
-            gain = evaluate.paired(mine, done.fixed, seed=seed) if done.fixed else None
+            half = at_half(ws, done.version)
+            gain = evaluate.paired(mine, half, seed=seed)
             served = ws.registry.champion()
             serving = by_role.get("champion", by_role["untouched"])
             out.append(
@@ -170,7 +164,7 @@ def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console
                     "low": mine.low,
                     "high": mine.high,
                     "AP": mine.others["average_precision"],
-                    "at 0.5": done.fixed.value if done.fixed else None,
+                    "at 0.5": half.value,
                     "gain over 0.5": "–" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]",
                     "untouched": by_role["untouched"].value,
                     "tfidf": by_role["tfidf"].value,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -14,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toughcall.records import DiskError, Floats, Text, UsageError, Vectors, digest
+from toughcall.files import write_atomically
+from toughcall.records import Floats, Text, UsageError, Vectors, digest
 
 SHARD = 2048
 PACKAGED = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -202,20 +202,7 @@ def _write_shard(folder: Path, keys: Sequence[str], array: Floats, sha: str) -> 
         },
     )
     path = folder / f"{digest('vectors', list(keys))}.safetensors"
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise DiskError(
-            f"cannot write {path}: {error.strerror}; free some space and run the same command again"
-        ) from None
+    write_atomically(path, lambda aside: aside.write_bytes(content))
 
 
 def _read_shards(folder: Path, sha: str) -> dict[str, Any]:

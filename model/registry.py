@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from toughcall.files import sync, write_atomically
 from toughcall.model.evaluate import Report
 from toughcall.model.scorers import Head, Scorer
 from toughcall.model.train import Trained
@@ -31,20 +32,7 @@ LIBRARIES = ("toughcall", "torch", "transformers", "sentence-transformers", "sci
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole and synced, or raise DiskError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise DiskError(
-            f"cannot write {path}: {error.strerror}; free some space and run the same command again"
-        ) from None
+    write_atomically(path, lambda aside: aside.write_bytes(content))
 
 
 def _json(value: Any) -> bytes:
@@ -80,9 +68,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
         files = dict(manifest["files"])
-        # one written before manifests were signed has exactly these keys; no turned byte makes the one of the other
-        unsigned = set(manifest) == {"files", "format", "info", "version"}
-        whole = unsigned or (folder / "manifest.json").read_bytes() == _signed(manifest)
+        whole = (folder / "manifest.json").read_bytes() == _signed(manifest)
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -223,7 +209,7 @@ class Registry:
             check_proof(prove(aside), said, np.asarray(info["base_scores"], dtype=np.float32), version)
             try:
                 aside.rename(self.folder / version)
-                _sync(self.folder)
+                sync(self.folder)
             except OSError as error:
                 raise DiskError(
                     f"cannot move {aside} to {version}: {error.strerror}; free some space and run it again"
@@ -283,15 +269,6 @@ def _number(name: str) -> int:
     """Return the number of a version, 0 for a name that is none (a backup, a stranger's folder)."""
     found = VERSION.fullmatch(name)
     return int(found[1]) if found else 0
-
-
-def _sync(folder: Path) -> None:
-    """Make what was renamed into a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _text(text: Text) -> dict[str, str]:

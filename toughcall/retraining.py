@@ -7,16 +7,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from toughcall.model import evaluate, gate
 from toughcall.records import Floats, GateRefused, IntegrityError, Item, Label, NotEnoughData, UsageError
 from toughcall.workspace import Workspace
+
+if TYPE_CHECKING:
+    from toughcall.model.scorers import Scorer
+    from toughcall.model.train import Trained
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,6 @@ class Retrained:
     dead: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
-    fixed: evaluate.Report | None = None
-    """The candidate's report with every threshold at 0.5, to show what fitted thresholds are worth."""
 
 
 def sealed(ws: Workspace, test: Sequence[Label], *, reseal: bool = False) -> list[Label]:
@@ -75,34 +77,57 @@ def prove(folder: Path, encoder: str, device: str) -> Floats:
     return np.asarray(json.loads(done.stdout), dtype=np.float32)
 
 
+def fitted(
+    ws: Workspace, items: Sequence[Item], labels: Sequence[Label], progress: Callable[[int, int], None] | None = None
+) -> Trained:
+    """Train the project's recipe on some labelled items; NotEnoughData when they are too few (C55)."""
+    from toughcall.model.train import train
+
+    return train(
+        ws.kind,
+        ws.schema,
+        items,
+        ws.vectors,
+        labels,
+        corpus=[text.text for text in ws.pool.texts()],
+        pool=ws.training_pool(),
+        seed=ws.project.seed,
+        hints=ws.label_hints,
+        progress=progress,
+    )
+
+
+def measured(
+    ws: Workspace,
+    role: str,
+    model: Scorer,
+    test: Sequence[Label],
+    items: Mapping[str, Item],
+    thresholds: Floats | None = None,
+) -> evaluate.Report:
+    """Return the report of a model on held-out rows, with its own thresholds or with others."""
+    scores = model.score([items[label.item] for label in test], ws.vectors)
+    used = model.thresholds if thresholds is None else thresholds
+    return evaluate.evaluate(model.name, ws.kind, ws.schema, test, scores, used, seed=ws.project.seed, role=role)
+
+
 def baselines(
     ws: Workspace, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
 ) -> list[evaluate.Report]:
     """Evaluate what needs no fine-tuning on the same rows: majority, TF-IDF + linear, the untouched encoder."""
     from toughcall.model.scorers import Majority, WordHead
 
-    shown = [items[label.item] for label in test]
     learnt = [items[label.item] for label in train]
     corpus = [text.text for text in ws.pool.texts()]
-    reports = []
-    for role, model in (
-        ("majority", Majority.fit(ws.kind, ws.schema, train)),
-        ("tfidf", WordHead.fit(ws.kind, ws.schema, learnt, train, corpus=corpus)),
-        ("untouched", ws.untouched),
-    ):
-        scores = model.score(shown, ws.vectors)
-        reports.append(
-            evaluate.evaluate(
-                model.name, ws.kind, ws.schema, test, scores, model.thresholds, seed=ws.project.seed, role=role
-            )
-        )
-    return reports
+    return [
+        measured(ws, "majority", Majority.fit(ws.kind, ws.schema, train), test, items),
+        measured(ws, "tfidf", WordHead.fit(ws.kind, ws.schema, learnt, train, corpus=corpus), test, items),
+        measured(ws, "untouched", ws.untouched, test, items),
+    ]
 
 
 def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retrained:
     """Train on every agreed label, prove the saved model, and judge it against champion and baselines."""
-    from toughcall.model.train import train as fit
-
     strangers = {v: n for v, n in ws.store.answered_schemas().items() if v != ws.schema.version}
     if strangers:
         raise UsageError(
@@ -125,28 +150,18 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     _forget_unjudged(ws)
     learnt = [items[label.item] for label in train]
     ws.telling.say(f"training on {len(train)} labels")
-    trained = fit(
-        ws.kind,
-        ws.schema,
-        learnt,
-        ws.vectors,
-        train,
-        corpus=[text.text for text in ws.pool.texts()],
-        pool=ws.training_pool(),
-        seed=ws.project.seed,
-        hints=ws.label_hints,
-        progress=ws.telling.bar("training"),
-    ).named(ws.registry.next_version(ws.project.name))
+    trained = fitted(ws, learnt, train, ws.telling.bar("training"))
+    trained = trained.named(ws.registry.next_version(ws.project.name))
     reports: list[evaluate.Report] = []
-    verdict, fixed, note = None, None, ""
+    verdict, note = None, ""
     try:
         test = sealed(ws, held, reseal=reseal)
-    except NotEnoughData as short:
-        test, note = [], str(short)
+    except NotEnoughData as too_few:
+        test, note = [], str(too_few)
     if test:
-        reports, fixed = _reports(ws, trained, train, test, items)
+        reports = [*baselines(ws, train, test, items), measured(ws, "candidate", trained, test, items)]
         champion = ws.registry.champion()
-        against = _champion_report(ws, champion, test, items) if champion else None
+        against = measured(ws, "champion", ws.registry.load(champion), test, items) if champion else None
         verdict = gate.judge(reports[-1], against, reports[:-1], _gate(ws, reports[-1].metric))
         if against is not None:
             reports.insert(-1, against)
@@ -158,7 +173,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         name=ws.project.name,
         report=reports[-1] if reports else None,
         info={
-            "labels": ws.labels_digest(train),
+            "labels": known,
             "n_labels": len(train),
             "seed": ws.project.seed,
             "encoder": ws.encoder.name,
@@ -183,11 +198,11 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "outcome": verdict.outcome if verdict else "UNDECIDED",
             "sentence": verdict.sentence() if verdict else note,
             "left_out": left,
-            "reports": [_short(report) for report in reports],
+            "reports": [short(report) for report in reports],
             "checks": [dataclasses.asdict(check) for check in verdict.checks] if verdict else [],
         },
     )
-    return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note, fixed)
+    return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note)
 
 
 def _forget_unjudged(ws: Workspace) -> None:
@@ -209,29 +224,7 @@ def _gate(ws: Workspace, metric: str) -> gate.Gate:
     )
 
 
-def _reports(
-    ws: Workspace, trained: Any, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
-) -> tuple[list[evaluate.Report], evaluate.Report]:
-    reports = baselines(ws, train, test, items)
-    scores = trained.score([items[label.item] for label in test], ws.vectors)
-    seed = ws.project.seed
-    candidate = evaluate.evaluate(
-        trained.name, ws.kind, ws.schema, test, scores, trained.thresholds, seed=seed, role="candidate"
-    )
-    half = np.full_like(trained.thresholds, 0.5)
-    fixed = evaluate.evaluate(trained.name, ws.kind, ws.schema, test, scores, half, seed=seed, role="threshold 0.5")
-    return [*reports, candidate], fixed
-
-
-def _champion_report(ws: Workspace, version: str, test: Sequence[Label], items: Mapping[str, Item]) -> evaluate.Report:
-    model = ws.registry.load(version)
-    scores = model.score([items[label.item] for label in test], ws.vectors)
-    return evaluate.evaluate(
-        version, ws.kind, ws.schema, test, scores, model.thresholds, seed=ws.project.seed, role="champion"
-    )
-
-
-def _short(report: evaluate.Report) -> dict[str, Any]:
+def short(report: evaluate.Report) -> dict[str, Any]:
     """Return what the story, the status and the review page show of a report."""
     full = report.to_json()
     return {key: value for key, value in full.items() if key != "rows"}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toughcall.records import Scores
-from toughcall.retraining import Retrained
+from toughcall.model import kinds
+from toughcall.pool import Pool
+from toughcall.records import Schema, Scores
+from toughcall.store import Store
 from toughcall.telling import rows_out
 from toughcall.workspace import Workspace
+
+if TYPE_CHECKING:
+    from toughcall.retraining import Retrained
 
 
 def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, Any]]:
@@ -35,20 +41,46 @@ def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, An
     return rows
 
 
-def class_rows(ws: Workspace) -> list[dict[str, Any]]:
-    """Return labels per class: how many train, how many are held out, and the share."""
-    labels, _ = ws.store.labels(ws.schema.version)
-    parts = ws.store.parts()
-    items = ws.pool.items([label.item for label in labels])
-    train: Counter[str] = Counter()
-    held: Counter[str] = Counter()
+def class_counts(store: Store, pool: Pool, schema: Schema) -> list[dict[str, Any]]:
+    """Return class, train, held_out, unsplit for every class of the schema, in its order.
+
+    `unsplit` counts labels of items that have no part yet (before the first score) or whose records lie
+    on both sides of the split: they neither train nor evaluate.
+    """
+    labels, _ = store.labels(schema.version)
+    parts = store.parts()
+    ids = [label.item for label in labels]
+    records: dict[str, tuple[str, ...]] = {one: (one,) for one in ids}
+    if kinds.get(schema.kind).paired:
+        found = pool.sql("SELECT id, a, b FROM pairs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [ids])
+        records = {row[0]: (row[1], row[2]) for row in found}
+    tally: dict[str, Counter[str]] = {"train": Counter(), "test": Counter(), "": Counter()}
     for label in labels:
-        part = ws.part(items[label.item], parts) if label.item in items else None
-        (held if part == "test" else train).update(label.value)
-    total = max(1, len(labels))
+        sides = {parts.get(one, "") for one in records.get(label.item, ())}
+        tally[sides.pop() if len(sides) == 1 else ""].update(label.value)
     return [
-        {"class": name, "train": train[name], "held out": held[name], "share": (train[name] + held[name]) / total}
-        for name in ws.schema.labels
+        {
+            "class": name,
+            "train": tally["train"][name],
+            "held_out": tally["test"][name],
+            "unsplit": tally[""][name],
+        }
+        for name in schema.labels
+    ]
+
+
+def class_rows(ws: Workspace) -> list[dict[str, Any]]:
+    """Return labels per class: how many train, are held out, or do neither, and the share of all labels."""
+    total = max(1, len(ws.store.labels(ws.schema.version)[0]))
+    return [
+        {
+            "class": row["class"],
+            "train": row["train"],
+            "held out": row["held_out"],
+            "neither": row["unsplit"],
+            "share": (row["train"] + row["held_out"] + row["unsplit"]) / total,
+        }
+        for row in class_counts(ws.store, ws.pool, ws.schema)
     ]
 
 
@@ -77,6 +109,7 @@ def status_rows(ws: Workspace) -> list[tuple[str, list[dict[str, Any]]]]:
         for b in ws.store.batches()
     ]
     champion = ws.registry.champion()
+    retrains = [event for _, event in ws.store.events("retrain")]
     models = [
         {
             "model": event["version"],
@@ -85,29 +118,37 @@ def status_rows(ws: Workspace) -> list[tuple[str, list[dict[str, Any]]]]:
             "champion": "yes" if event["version"] == champion else "",
             "says": event["sentence"],
         }
-        for _, event in ws.store.events("retrain")
+        for event in retrains
     ]
+    sentence, command = next_step(texts, ws.store.batches(), retrains, champion)
     return [
         ("Project", [{"project": ws.project.name, "kind": ws.project.kind, **head}]),
         ("Labels per class", class_rows(ws)),
         ("Batches", batches),
         ("Models", models),
-        ("Next", [{"do": next_step(ws, texts, batches, models)}]),
+        ("Next", [{"do": command, "because": sentence.rstrip(":")}]),
     ]
 
 
-def next_step(ws: Workspace, texts: int, batches: list[dict[str, Any]], models: list[dict[str, Any]]) -> str:
-    """Return the command that makes sense now."""
-    if not texts:
-        return "toughcall import FILE --text COLUMN"
-    waiting = [b for b in batches if b["state"] != "done"]
+def next_step(
+    records: int, batches: Sequence[Mapping[str, Any]], retrains: Sequence[Mapping[str, Any]], champion: str
+) -> tuple[str, str]:
+    """Return (one sentence, the command that makes sense now)."""
+    if not records:
+        return "Import your records:", "toughcall import FILE --text COLUMN"
+    waiting = [row for row in batches if row["state"] != "done"]
     if waiting and waiting[-1]["state"] == "planned":
-        return "toughcall push"
+        return "The newest batch is chosen but not sent yet:", "toughcall push"
     if waiting:
-        return f"answer {waiting[-1]['items'] - waiting[-1]['answered']} items in Label Studio, then toughcall round"
-    if models and models[-1]["verdict"] == "PROMOTE" and not models[-1]["champion"]:
-        return "toughcall promote"
-    return "toughcall round"
+        left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
+        if not left:
+            return "Every item of the newest batch is answered:", "toughcall round"
+        wait = "1 item waits" if left == 1 else f"{left} items wait"
+        return f"{wait} for an answer in Label Studio. When done:", "toughcall round"
+    last = retrains[-1] if retrains else {}
+    if last.get("outcome") == "PROMOTE" and last.get("version") != champion:
+        return "The gate let the newest model through:", "toughcall promote"
+    return "Start the next round:", "toughcall round"
 
 
 def told(ws: Workspace, done: Retrained, as_json: bool) -> None:

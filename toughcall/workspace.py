@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from toughcall import project as projects
+from toughcall.files import write_atomically
 from toughcall.model import kinds
 from toughcall.pool import Pool
 from toughcall.project import Project
@@ -46,6 +47,16 @@ class Silent:
         return lambda done, total: None
 
 
+def schema_of(project: Project) -> Schema:
+    """Return what experts may answer in a project; UsageError when it has no labels."""
+    kind = kinds.get(project.kind)
+    labels = project.labels or kind.default_labels
+    if not labels:
+        raise UsageError(f"{project.root / projects.FILE} has no labels: list them under [labels]")
+    hints = project.hints if project.labels else ()
+    return kind.schema(labels, guideline=project.guideline, hints=hints)
+
+
 @dataclass
 class Workspace:
     """A project at work. `known` holds vectors once computed, so that one command embeds once."""
@@ -62,11 +73,7 @@ class Workspace:
     @cached_property
     def schema(self) -> Schema:
         """What experts may answer now; remembered in the ledger under its version."""
-        labels = self.project.labels or self.kind.default_labels
-        hints = self.project.hints if self.project.labels else ()
-        if not labels:
-            raise UsageError(f"{self.project.root / projects.FILE} has no labels: list them under [labels]")
-        made = self.kind.schema(labels, guideline=self.project.guideline, hints=hints)
+        made = schema_of(self.project)
         self.store.add_schema(made)
         return made
 
@@ -217,8 +224,6 @@ class Workspace:
         """Write the scores of one model as Parquet for the queue and the review page."""
         import pyarrow as pa
         import pyarrow.parquet as pq
-
-        from toughcall.pool import write_atomically
 
         table = pa.table(
             {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toughcall import retraining
+from toughcall.model.evaluate import ClassRow, Report
+from toughcall.model.gate import Check, Verdict
 from toughcall.records import Answer, Batch, Item, Pick, Schema
 from toughcall.store import Store
 
@@ -29,26 +33,34 @@ class Filled:
 
 
 def report(role: str, value: float, **more: Any) -> dict[str, Any]:
-    """Return a report as a retrain event holds it."""
-    plain = {"role": role, "model": role, "n": 60, "metric": "macro_f1", "value": value}
-    return {**plain, "low": value - 0.05, "high": value + 0.05, "dead": [], **more}
+    """Return a report as a retrain event holds it: the real class, written by the real function."""
+    plain: dict[str, Any] = {"model": role, "role": role, "metric": "macro_f1", "n": 60, "value": value}
+    plain |= {"low": value - 0.05, "high": value + 0.05, "classes": 2, "per_class": (), "dead": (), "others": {}}
+    return retraining.short(Report(**{**plain, "seed": 0, **more}))
+
+
+def class_row(label: str, f1: float | None, support: int = 4) -> ClassRow:
+    """Return the figures of one class."""
+    return ClassRow(label, support, 3, 0.5, 0.5, f1, 0.5)
 
 
 def verdict(outcome: str, version: str = "p-1", **more: Any) -> dict[str, Any]:
     """Return a retrain event."""
+    checks = (
+        Check("beats untouched", True, "macro_f1 0.700 against untouched 0.600"),
+        Check("above tfidf", False, "not proven"),
+        Check("floor of food", None, "no row of it"),
+    )
+    said = Verdict(outcome, checks, version, "untouched")  # type: ignore[arg-type]
     return {
         "version": version,
         "labels": 80,
         "dead": [],
-        "outcome": outcome,
-        "sentence": f"{outcome}: because of the figures",
+        "outcome": said.outcome,
+        "sentence": said.sentence(),
         "left_out": {"straddles": 3, "no_vector": 0},
         "reports": [report("majority", 0.1), report("untouched", 0.6), report("candidate", 0.7)],
-        "checks": [
-            {"name": "enough_items", "passed": True, "detail": "60 held-out labels"},
-            {"name": "above_untouched", "passed": False, "detail": "not proven"},
-            {"name": "floors", "passed": None, "detail": "no floor"},
-        ],
+        "checks": [dataclasses.asdict(check) for check in said.checks],
         **more,
     }
 

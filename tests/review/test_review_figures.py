@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from review_project import answer, report, verdict
+from review_project import answer, class_row, report, verdict
 
+from toughcall.model.registry import Registry
 from toughcall.review import live, plain, progress
 from toughcall.review import verdict as verdicts
 from toughcall.store import Store
@@ -63,7 +63,8 @@ def test_the_newest_verdict_is_shown() -> None:
     event = verdict("PROMOTE", "p-2", dead=["food"])
     found = verdicts.judged([verdict("KEEP"), event], "p-2")
     assert found is not None
-    assert (found.outcome, found.sentence, found.serving) == ("PROMOTE", "Because of the figures", True)
+    assert (found.outcome, found.serving) == ("PROMOTE", True)
+    assert found.sentence == "p-2: macro_f1 0.700 against untouched 0.600", "the badge says PROMOTE already"
     assert found.dead == ("food",)
     assert found.left_out == (("on both sides of the split", 3),)
     assert verdicts.judged([], "") is None
@@ -80,16 +81,14 @@ def test_figures_checks_and_rounds() -> None:
     assert history["untouched"].to_list() == [0.6, 0.6]
 
 
-@pytest.mark.parametrize(
-    "classes",
-    [{"a": {"f1": 0.5, "n": 4}, "b": {"f1": 0.2}}, [{"label": "a", "f1": 0.5, "n": 4}, {"label": "b", "f1": 0.2}]],
-)
-def test_per_class_names_the_never_predicted(classes: Any) -> None:
+def test_per_class_names_the_never_predicted() -> None:
     """The worst class comes first; a never-predicted one is named even when it has no figure."""
-    event = verdict("KEEP", reports=[report("candidate", 0.5, per_class=classes, dead=["c"])])
+    classes = (class_row("a", 0.5), class_row("b", 0.2), class_row("none of it", None, 0))
+    event = verdict("KEEP", reports=[report("candidate", 0.5, per_class=classes, dead=("c",))])
     found = verdicts.per_class(event)
     assert list(found["class"]) == ["c", "b", "a"]
     assert list(found["dead"]) == [True, False, False]
+    assert found["n"].to_list()[1:] == [4, 4]
 
 
 JUNK = st.recursive(
@@ -113,16 +112,17 @@ def test_a_strange_event_never_stops_the_page(event: dict[str, Any]) -> None:
 
 
 def test_the_champion_follows_promotions_and_rollbacks(filled: Callable[..., Any]) -> None:
-    """The newest move decides; before the first there is none."""
+    """The registry's pointer decides, not what the ledger remembers of it; before the first there is none."""
     made = filled()
+    registry = Registry(made.root / "models")
+    registry.folder.mkdir()
     seen = []
-    for verb, version in (("promote", "p-1"), ("promote", "p-2"), ("rollback", "p-1")):
+    for line in (["p-v001"], ["p-v001", "p-v002"], ["p-v001"]):
         with live.opened(made.root) as one:
             seen.append(one.champion)
-        with Store(made.root / "ledger.sqlite") as store:
-            store.add_event(verb, {"version": version})
+        registry._point(line[-1], [{"version": version} for version in line])
     with live.opened(made.root) as one:
-        assert [*seen, one.champion] == ["", "p-1", "p-2", "p-1"]
+        assert [*seen, one.champion] == ["", "p-v001", "p-v002", "p-v001"]
 
 
 def test_next_step_follows_the_loop(filled: Callable[..., Any], make_project: Callable[..., Any]) -> None:

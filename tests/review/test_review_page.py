@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from review_project import HOSTILE, report, verdict
+from review_project import HOSTILE, class_row, report, verdict
 from streamlit.testing.v1 import AppTest
 
 from toughcall.review import page as page_module
@@ -93,14 +93,16 @@ def test_the_filters_work(filled: Callable[..., Any], shown: Callable[..., AppTe
 def test_the_verdict(filled: Callable[..., Any], shown: Callable[..., AppTest], outcome: str) -> None:
     """The model tab names outcome, sentence, the never-predicted labels and every check."""
     made = filled()
-    reports = [report("untouched", 0.6), report("candidate", 0.7, dead=["food"], per_class={"animal": {"f1": 0.7}})]
+    reports = [report("untouched", 0.6), report("candidate", 0.7, dead=["food"], per_class=(class_row("animal", 0.7),))]
     with Store(made.root / "ledger.sqlite") as store:
         store.add_event("retrain", verdict("KEEP"))
         store.add_event("retrain", verdict(outcome, "p-2", reports=reports if outcome != "UNDECIDED" else []))
     app = shown(made.root)
     tab = app.tabs[2]
     assert outcome in read(tab.markdown)
-    assert "Because of the figures" in read(tab.text)
+    assert {"PROMOTE": "p-2: macro_f1 0.700", "KEEP": "untouched: not proven", "UNDECIDED": "untouched: no row of it"}[
+        outcome
+    ] in read(tab.text)
     assert ("Never predicted: food" in read(tab.text)) == (outcome != "UNDECIDED")
     assert list(tab.dataframe[0].value["passed"]) == ["✓ yes", "✗ no", "? open"]
 

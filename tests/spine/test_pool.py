@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toughcall import pool as pools
+from toughcall import files
 from toughcall.pool import Pool
 from toughcall.reading import Row
 from toughcall.records import DiskError, Text
@@ -62,7 +62,7 @@ def test_c13_a_full_disk_stops_with_a_sentence_and_the_rerun_completes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(pools.os, "fsync", full)
+        patched.setattr(files.os, "fsync", full)
         with pytest.raises(DiskError, match="No space left on device"):
             pool.add(rows)
     assert list((tmp_path / "pool").iterdir()) == []

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from toughcall import project as projects
+from toughcall import status
 from toughcall.model import kinds
 from toughcall.pool import Pool
 from toughcall.project import Project
-from toughcall.records import IntegrityError, Label, Schema, UsageError
+from toughcall.records import IntegrityError, Label, Schema
 from toughcall.store import Store
+from toughcall.workspace import schema_of
 
 VARIABLE = "TOUGHCALL_PROJECT"
 
@@ -50,12 +52,7 @@ class Live:
     @cached_property
     def schema(self) -> Schema:
         """What experts may answer; computed, never written (Workspace.schema would write it)."""
-        kind = kinds.get(self.project.kind)
-        labels = self.project.labels or tuple(kind.default_labels)
-        if not labels:
-            raise UsageError(f"{self.project.root / projects.FILE} has no labels: list them under [labels]")
-        hints = self.project.hints if self.project.labels else ()
-        return kind.schema(labels, guideline=self.project.guideline, hints=hints)
+        return schema_of(self.project)
 
     @cached_property
     def counts(self) -> tuple[int, int]:
@@ -85,8 +82,9 @@ class Live:
     @cached_property
     def champion(self) -> str:
         """The version in service, "" before the first promotion."""
-        moves = [content for verb, content in self.store.events() if verb in ("promote", "rollback")]
-        return str(moves[-1].get("version") or "") if moves else ""
+        from toughcall.model.registry import Registry
+
+        return Registry(self.project.models).champion()
 
     @cached_property
     def scored(self) -> Scored | None:
@@ -137,19 +135,5 @@ def opened(root: Path) -> Iterator[Live]:
 
 
 def next_step(live: Live) -> tuple[str, str]:
-    """Return (one sentence, the command that makes sense now), in the order of `toughcall status`."""
-    if not live.counts[0]:
-        return "Import your records:", "toughcall import FILE --text COLUMN"
-    waiting = [row for row in live.batches if row["state"] != "done"]
-    if waiting and waiting[-1]["state"] == "planned":
-        return "The newest batch is chosen but not sent yet:", "toughcall push"
-    if waiting:
-        left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
-        if not left:
-            return "Every item of the newest batch is answered:", "toughcall round"
-        wait = "1 item waits" if left == 1 else f"{left} items wait"
-        return f"{wait} for an answer in Label Studio. When done:", "toughcall round"
-    last = live.retrains[-1] if live.retrains else {}
-    if last.get("outcome") == "PROMOTE" and last.get("version") != live.champion:
-        return "The gate let the newest model through:", "toughcall promote"
-    return "Start the next round:", "toughcall round"
+    """Return (one sentence, the command that makes sense now), as `toughcall status` does."""
+    return status.next_step(live.counts[0], live.batches, live.retrains, live.champion)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from toughcall import status
 from toughcall.records import Answer
 from toughcall.review.live import Live
 
@@ -43,33 +44,10 @@ def totals(live: Live) -> Totals:
 
 
 def classes(live: Live) -> pd.DataFrame:
-    """Return class, train, held_out, unsplit for every class of the schema, in its order.
-
-    `unsplit` counts labels of items that have no part yet (before the first score) or whose records lie
-    on both sides of the split: they neither train nor evaluate.
-    """
+    """Return class, train, held_out, unsplit for every class of the schema, in its order."""
     import pandas as pd
 
-    labels, _ = live.labels
-    parts = live.store.parts()
-    ids = [label.item for label in labels]
-    records: dict[str, tuple[str, ...]] = {one: (one,) for one in ids}
-    if live.paired:
-        found = live.sql("SELECT id, a, b FROM pairs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [ids])
-        records = {row[0]: (row[1], row[2]) for row in found}
-    tally: dict[str, Counter[str]] = {"train": Counter(), "test": Counter(), "": Counter()}
-    for label in labels:
-        sides = {parts.get(one, "") for one in records.get(label.item, ())}
-        tally[sides.pop() if len(sides) == 1 else ""].update(label.value)
-    names = list(live.schema.labels)
-    return pd.DataFrame(
-        {
-            "class": names,
-            "train": [tally["train"][name] for name in names],
-            "held_out": [tally["test"][name] for name in names],
-            "unsplit": [tally[""][name] for name in names],
-        }
-    )
+    return pd.DataFrame(status.class_counts(live.store, live.pool, live.schema))
 
 
 def batches(live: Live) -> pd.DataFrame:

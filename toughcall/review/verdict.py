@@ -57,11 +57,12 @@ def judged(events: Sequence[Event], champion: str) -> Judged | None:
     last = events[-1]
     version = str(last.get("version") or "")
     outcome = str(last.get("outcome") or "")
-    sentence = str(last.get("sentence") or "").removeprefix(f"{outcome}:").strip() or "the gate left no sentence"
+    # the badge says the outcome already
+    sentence = str(last.get("sentence") or "").removeprefix(outcome).strip() or "the gate left no sentence"
     return Judged(
         version,
         outcome if outcome in OUTCOMES else "UNDECIDED",
-        sentence[:1].upper() + sentence[1:],
+        sentence,
         int(number(last.get("labels")) or 0),
         bool(version) and version == champion,
         tuple(_never(last)),
@@ -124,20 +125,13 @@ def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
 
     report = _report(event, role)
     dead = set(_never(event, role))
-    found = report.get("per_class") or report.get("classes") or {}
-    rows: list[tuple[str, float | None, int | None, bool]] = []
-    entries: list[tuple[str, Any]] = (
-        [(str(name), one) for name, one in found.items()]
-        if isinstance(found, Mapping)
-        else [(str(one.get("label") or one.get("class") or ""), one) for one in _dicts(found)]
-    )
-    for name, one in entries:
-        f1 = number(one.get("f1")) if isinstance(one, Mapping) else number(one)
-        support = _first(one, ("support", "n", "positives")) if isinstance(one, Mapping) else None
-        rows.append((name, f1, None if support is None else int(support), name in dead))
+    rows = [
+        (str(one.get("label", "")), number(one.get("f1")), number(one.get("support")), one.get("label") in dead)
+        for one in _dicts(report.get("per_class"))
+    ]
     listed = {row[0] for row in rows}
     rows += [(name, 0.0, None, True) for name in sorted(dead - listed)]
-    rows = [row for row in rows if row[1] is not None or row[3]]
+    rows = [(name, f1, None if n is None else int(n), gone) for name, f1, n, gone in rows if f1 is not None or gone]
     rows.sort(key=lambda row: (row[1] or 0.0, row[0]))
     table = pd.DataFrame(rows, columns=["class", "f1", "n", "dead"])
     return table.astype({"f1": "float64", "n": "Int64", "dead": "bool"})
@@ -179,10 +173,6 @@ def _never(event: Event, role: str = WINNER) -> list[str]:
     """Return the labels that a report's model never predicted."""
     found = _report(event, role).get("dead") or event.get("dead")
     return [str(name) for name in found] if isinstance(found, list | tuple) else []
-
-
-def _first(one: Mapping[str, Any], names: Sequence[str]) -> float | None:
-    return next((found for name in names if (found := number(one.get(name))) is not None), None)
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
