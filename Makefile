@@ -6,7 +6,8 @@ STUDIO := $(CURDIR)/.venv-studio
 .PHONY: help demo test check setup studio down clean
 
 help:
-	@echo "make demo   set up, run the whole loop on real data, open Label Studio and the review page"
+	@echo "make demo   set up, run the whole loop on real data, open Label Studio and the review page;"
+	@echo "            KIND=relation (or multilabel, multiclass, pair, scores, or several) runs that kind of work"
 	@echo "make test   set up, run every test"
 	@echo "make check  ruff and mypy"
 	@echo "make down   stop what the demo left running"
@@ -30,7 +31,7 @@ setup: .venv/.ready
 studio: .venv-studio/.ready
 
 demo: setup studio
-	TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/toughcall demo
+	TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/toughcall demo $(foreach kind,$(KIND),--kind $(kind))
 
 down:
 	.venv/bin/toughcall demo --down

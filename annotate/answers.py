@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toughcall.annotate.tasks import CONTROL, NONE, target
-from toughcall.records import CANT_TELL, Answer, Outcome, Schema, SetAside, Value, digest
+from toughcall.annotate.tasks import CONTROL, NONE, control, shown, target
+from toughcall.records import CANT_TELL, Answer, Item, Outcome, SetAside, Value, digest
+from toughcall.schema import Schema
 
 _SHOWN = 200
 
@@ -47,52 +48,98 @@ def _annotator(value: object) -> str:
     return _word(value) or "unknown"
 
 
-def _said(result: object, schema: Schema) -> tuple[Outcome, Value, str]:
+def _choices(regions: Mapping[str, Any], schema: Schema, offered: Sequence[str]) -> tuple[list[str], str]:
+    """Return what was chosen, which may be nothing, or why it is no choice (second, else "")."""
+    if CONTROL not in regions:
+        return [], ""
+    choices = regions[CONTROL]
+    if not isinstance(choices, list):
+        return [], "garbage result: no choices"
+    if not all(isinstance(one, str) for one in choices):
+        return [], "garbage result: a choice is not a text"
+    if len(choices) > 1 and (CANT_TELL in choices or NONE in choices):
+        return [], "can't tell or none of these, together with another choice"
+    if choices == [CANT_TELL] or (choices == [NONE] and schema.labels and not schema.single):
+        return choices, ""
+    # what was chosen is judged without the numbers, so that the reason names the choice
+    return choices, schema.check(tuple(choices), offered) if choices else ""
+
+
+def _numbers(regions: Mapping[str, Any], schema: Schema) -> tuple[dict[str, float], str]:
+    """Return the numbers given by dimension, or why one is none (second, else "")."""
+    numbers: dict[str, float] = {}
+    for position, dimension in enumerate(schema.dimensions):
+        name = control(position)
+        if name not in regions:
+            continue
+        given = regions[name]
+        if isinstance(given, bool) or not isinstance(given, int | float):
+            return {}, f"{dimension.name} is not a number: {_raw(given)}"
+        # an integer of JSON may be longer than any float
+        if not dimension.low <= given <= dimension.high:
+            return {}, f"{dimension.name} is {_raw(given)}, outside {dimension.low:g} to {dimension.high:g}"
+        numbers[dimension.name] = float(given)
+    return numbers, ""
+
+
+def _regions(result: Sequence[Mapping[str, Any]], schema: Schema) -> tuple[dict[str, Any], str]:
+    """Return what each control said, or why the result is garbage (second, else "")."""
+    known = {CONTROL: "choices"} | {control(n): "number" for n, _ in enumerate(schema.dimensions)}
+    found: dict[str, Any] = {}
+    for region in result:
+        name, pane = region.get("from_name"), region.get("to_name")
+        if not isinstance(name, str) or name not in known or pane != target(schema):
+            return {}, f"answered through another control: {_raw(name)} to {_raw(pane)}"
+        if name in found:
+            return {}, f"the control {name} twice in one answer"
+        value = region.get("value")
+        if region.get("type") != known[name] or not isinstance(value, dict) or known[name] not in value:
+            return {}, f"garbage result: no {known[name]} of {name}"
+        found[name] = value[known[name]]
+    return found, ""
+
+
+def _said(result: object, schema: Schema, item: Item) -> tuple[Outcome, Value, str]:
     """Return the outcome and the value of a result, or why it is none (third, else "")."""
     if result is None or result == []:
         return "label", (), "empty answer"
     if not isinstance(result, list) or not all(isinstance(one, dict) for one in result):
         return "label", (), "garbage result: not a list of regions"
-    if len(result) != 1:
-        return "label", (), f"{len(result)} regions where one choice control is due"
-    region = result[0]
-    if region.get("from_name") != CONTROL or region.get("to_name") != target(schema):
-        names = f"{_raw(region.get('from_name'))} to {_raw(region.get('to_name'))}"
-        return "label", (), f"answered through another control: {names}"
-    value = region.get("value")
-    choices = value.get("choices") if isinstance(value, dict) else None
-    if region.get("type") != "choices" or not isinstance(choices, list):
-        return "label", (), "garbage result: no choices"
-    if not all(isinstance(one, str) for one in choices):
-        return "label", (), "garbage result: a choice is not a text"
-    if not choices:
-        return "label", (), "empty answer"
-    if choices == [CANT_TELL]:
-        return "cant_tell", (), ""
-    if choices == [NONE] and not schema.single:
-        return "label", (), ""
-    if len(choices) > 1 and (CANT_TELL in choices or NONE in choices):
-        return "label", (), "can't tell or none of these, together with another choice"
-    problem = schema.check(choices)
+    regions, problem = _regions(result, schema)
     if problem:
-        return "label", (), problem[:300]
-    return "label", tuple(label for label in schema.labels if label in choices), ""
+        return "label", (), problem
+    chosen, problem = _choices(regions, schema, schema.offered(item))
+    if problem:
+        return "label", (), problem
+    numbers, problem = _numbers(regions, schema)
+    if problem:
+        return "label", (), problem
+    if not chosen and not numbers:
+        return "label", (), "empty answer"
+    if chosen == [CANT_TELL]:
+        return ("label", (), "can't tell, together with a number") if numbers else ("cant_tell", (), "")
+    if schema.labels and not chosen:
+        return "label", (), "a number without a choice"
+    value: Value = (*(one for one in chosen if one != NONE), *numbers.items())
+    return "label", schema.ordered(value), ""
 
 
-def _task_problem(data: Mapping[str, Any], schemas: Mapping[str, Schema], sent: Mapping[str, dict[str, str]]) -> str:
+def _task_problem(data: Mapping[str, Any], schemas: Mapping[str, Schema], items: Mapping[str, Item]) -> str:
     uid, batch = data.get("uid"), data.get("batch")
-    if not isinstance(uid, str) or uid not in sent:
+    if not isinstance(uid, str) or uid not in items:
         return f"the task's uid {_raw(uid)} is none that we sent"
     if not isinstance(batch, str) or batch not in schemas:
         return f"the task's batch {_raw(batch)} is none that we sent"
-    changed = [name for name, text in sent[uid].items() if data.get(name) != text]
+    # choices per task hold hints, which may change at any time; what was chosen is checked by itself
+    texts = {name: one for name, one in shown(items[uid], schemas[batch]).items() if isinstance(one, str)}
+    changed = [name for name, text in texts.items() if data.get(name) != text]
     if changed:
         return f"text changed: {changed[0]} is not what was sent for item {uid}"
     return ""
 
 
 def _answer(
-    annotation: Mapping[str, Any], task: Mapping[str, Any], schema: Schema, instance: str
+    annotation: Mapping[str, Any], task: Mapping[str, Any], schema: Schema, item: Item, instance: str
 ) -> tuple[Answer | None, str]:
     data = task["data"]
     given = task.get("meta")
@@ -110,11 +157,12 @@ def _answer(
     if skipped is True:
         outcome, value, problem = "skip", (), ""
     elif skipped in (False, None):
-        outcome, value, problem = _said(annotation.get("result"), schema)
+        outcome, value, problem = _said(annotation.get("result"), schema, item)
     else:
         return None, f"garbage: was_cancelled is {_raw(skipped)}"
     if problem:
-        return None, problem
+        # it may quote what somebody made up
+        return None, problem[:300]
     answer = Answer(
         key=key,
         item=data["uid"],
@@ -144,14 +192,14 @@ def _annotations(task: Mapping[str, Any]) -> list[Any]:
 
 
 def read_answers(
-    tasks: Sequence[dict[str, Any]], schemas: Mapping[str, Schema], sent: Mapping[str, dict[str, str]], instance: str
+    tasks: Sequence[dict[str, Any]], schemas: Mapping[str, Schema], items: Mapping[str, Item], instance: str
 ) -> tuple[list[Answer], list[SetAside]]:
     """Return the answers in a JSON export and what cannot be one: together, every annotation once.
 
     Args:
         tasks: The export of the server: tasks with `data`, `meta` and `annotations`; drafts are ignored.
         schemas: The schema of each batch, by the batch's name.
-        sent: The fields of each item as they were sent, by its id.
+        items: The items that were sent, by their ids.
         instance: The id of the server instance; with an annotation's unique id it makes `Answer.key`.
 
     A task without annotations is nothing; something that is no task counts as one thing set aside.
@@ -168,7 +216,7 @@ def read_answers(
             continue
         name = f"task {_word(task.get('id')) or f'at {place} of the export'}"
         data = task.get("data")
-        task_problem = _task_problem(data if isinstance(data, dict) else {}, schemas, sent)
+        task_problem = _task_problem(data if isinstance(data, dict) else {}, schemas, items)
         for turn, annotation in enumerate(_annotations(task)):
             number = _word(annotation.get("id")) if isinstance(annotation, dict) else ""
             where = f"annotation {number or f'at {turn}'} of {name}"
@@ -177,7 +225,7 @@ def read_answers(
             if not isinstance(annotation, dict):
                 problem = problem or "garbage: not an annotation"
             elif not problem and isinstance(data, dict):
-                answer, problem = _answer(annotation, task, schemas[data["batch"]], instance)
+                answer, problem = _answer(annotation, task, schemas[data["batch"]], items[data["uid"]], instance)
             if answer is not None and answer.key in keys:
                 answer, problem = None, "the same annotation twice in one export"
             if answer is None:

@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from toughcall.records import UsageError
 
-Control = tuple[str, str, str, frozenset[str]]
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What an expert answers with. `options` is the task's field with the labels, where each task has its own."""
+
+    tag: str
+    target: str
+    many: str
+    labels: frozenset[str]
+    options: str
+    asked: str
+    """The words that stand over a number; what it means."""
+    limits: tuple[str, str]
+
+
+def _float(text: str | None) -> str:
+    """Return a number's digits in one spelling, so that 5 and 5.0 are one limit."""
+    try:
+        return repr(float(text or ""))
+    except ValueError:
+        return text or "no limit"
+
+
+def _control(element: ElementTree.Element, above: ElementTree.Element | None) -> Control:
+    labels = frozenset(
+        child.get("alias") or child.get("value") or ""
+        for child in element.iter()
+        if child is not element and child.tag != "Header" and child.get("value")
+    )
+    numeric = element.tag == "Number"
+    title = above.find("Header") if numeric and above is not None else None
+    return Control(
+        tag=element.tag,
+        target=element.get("toName", ""),
+        many="multiple" if element.get("choice") == "multiple" else "single",
+        labels=labels,
+        options=element.get("value", ""),
+        asked=title.get("value", "") if title is not None else "",
+        limits=(_float(element.get("min")), _float(element.get("max"))) if numeric else ("", ""),
+    )
 
 
 def controls(config: str) -> tuple[dict[str, Control], dict[str, str]]:
-    """Return ({control name: (tag, target, how many may be chosen, labels)}, {field name: what it shows})."""
+    """Return ({control name: what it asks}, {field name: what it shows}); headers count as one field, in order."""
     if "<!DOCTYPE" in config or "<!ENTITY" in config:
         raise UsageError("a labelling interface with a document type is not read")
     try:
         root = ElementTree.fromstring(config)  # noqa: S314
     except ElementTree.ParseError as error:
         raise UsageError(f"the labelling interface is not well-formed XML ({error})") from None
+    above = {child: parent for parent in root.iter() for child in parent}
     asks: dict[str, Control] = {}
     shows: dict[str, str] = {}
     for element in root.iter():
-        name = element.get("name", "")
+        name, value = element.get("name", ""), element.get("value", "")
         if name and element.get("toName"):
-            labels = frozenset(
-                child.get("alias") or child.get("value") or ""
-                for child in element.iter()
-                if child is not element and child.get("value")
-            )
-            many = "multiple" if element.get("choice") == "multiple" else "single"
-            asks[name] = (element.tag, element.get("toName", ""), many, labels)
-        elif name and element.get("value", "").startswith("$"):
-            shows[name] = element.get("value", "")
+            asks[name] = _control(element, above.get(element))
+        elif value.startswith("$") and (name or re.fullmatch(r"\$\w+", value)):
+            # two headers that changed places would turn a question round
+            key = name or "headers"
+            shows[key] = f"{shows[key]} {value}" if key in shows else value
     return asks, shows
+
+
+def _differ(name: str, ours: Control, theirs: Control) -> list[str]:
+    found = []
+    if missing := sorted(ours.labels - theirs.labels):
+        found.append(f"{name!r} lacks {', '.join(missing)} there")
+    if extra := sorted(theirs.labels - ours.labels):
+        found.append(f"{name!r} has {', '.join(extra)} only there")
+    if (ours.tag, ours.target) != (theirs.tag, theirs.target):
+        found.append(f"{name!r} is {theirs.tag} of {theirs.target!r} there, {ours.tag} of {ours.target!r} here")
+    if ours.many != theirs.many:
+        found.append(f"{name!r} takes {theirs.many} choices there, {ours.many} here")
+    if ours.options != theirs.options:
+        found.append(f"{name!r} takes its labels from {theirs.options or 'the interface'} there")
+    if ours.asked != theirs.asked:
+        found.append(f"{name!r} asks for {theirs.asked!r} there, for {ours.asked!r} here")
+    if ours.limits != theirs.limits:
+        found.append(f"{name!r} goes from {' to '.join(theirs.limits)} there, {' to '.join(ours.limits)} here")
+    return found
 
 
 def differences(ours: str, theirs: str) -> list[str]:
@@ -44,16 +101,7 @@ def differences(ours: str, theirs: str) -> list[str]:
         elif name not in our_asks:
             found.append(f"the control {name!r} is only there")
         else:
-            tag, target, many, labels = our_asks[name]
-            other_tag, other_target, other_many, other_labels = their_asks[name]
-            if missing := sorted(labels - other_labels):
-                found.append(f"{name!r} lacks {', '.join(missing)} there")
-            if extra := sorted(other_labels - labels):
-                found.append(f"{name!r} has {', '.join(extra)} only there")
-            if (tag, target) != (other_tag, other_target):
-                found.append(f"{name!r} is {other_tag} of {other_target!r} there, {tag} of {target!r} here")
-            if many != other_many:
-                found.append(f"{name!r} takes {other_many} choices there, {many} here")
+            found += _differ(name, our_asks[name], their_asks[name])
     for name in sorted(our_shows.keys() | their_shows.keys()):
         if our_shows.get(name) != their_shows.get(name):
             found.append(f"the field {name!r} shows {their_shows.get(name, 'nothing')} there")

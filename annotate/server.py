@@ -350,7 +350,12 @@ def _birth(pid: int) -> str:
             return ""
         # after the name, which may hold anything: state, ..., start time in ticks since boot (proc(5))
         fields = text.rpartition(")")[2].split()
-        return "" if fields[0] in {"Z", "X"} else fields[19]
+        if fields[0] not in {"Z", "X"}:
+            return fields[19]
+        if child is not None:
+            # it ended after the look above
+            child.wait()
+        return ""
     shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, since = shown.stdout.strip().partition(" ")
     return "" if state[:1] in {"", "Z"} else since.strip()

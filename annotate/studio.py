@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from toughcall.annotate.address import checked_url, is_jwt, loopback
 from toughcall.annotate.interface import differences
 from toughcall.annotate.sync import Failed, Refused, encoded
-from toughcall.records import Schema, ToughcallError, UsageError, digest
+from toughcall.records import ToughcallError, UsageError, digest
+from toughcall.schema import Schema
 
 ONCE: dict[str, Any] = {"max_retries": 0}
 """For every request that stores something: the server does not notice a repetition."""
@@ -141,6 +142,7 @@ class Studio:
             elif isinstance(one, list):
                 waiting += one
             elif isinstance(one, str) and one.strip():
+                one = re.sub(r"(?s)(data\['\w+'\])=.*", r"\1 is of a type that its tag does not show", one)
                 found.append(re.split(r" \[assume| :: ", one)[0])
         text = " ".join((found or [str(body.get("detail") or "")])[0].split())
         return text.replace(self._token, "(token)")[:200]
@@ -263,10 +265,11 @@ class Studio:
         found = differences(config, str(self._project(project).label_config))
         if not found:
             return ""
+        asked = (*schema.labels, *(dimension.name for dimension in schema.dimensions))
         return (
-            f"the labelling interface of project {project} on {self.url} is not the one for the labels "
-            f"{', '.join(schema.labels)}: {'; '.join(found)}; restore it there under Settings > Labeling Interface, "
-            "or restore [labels] in project.toml"
+            f"the labelling interface of project {project} on {self.url} does not ask for {', '.join(asked)}: "
+            f"{'; '.join(found)}; restore it there under Settings > Labeling Interface, or restore [labels] and "
+            "[dimensions] in project.toml"
         )
 
     def count(self, project: int) -> int:

@@ -12,29 +12,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import research
 
 from toughcall import demo, demo_data, loop, retraining
-from toughcall.demo_data import Prepared
+from toughcall.demo_data import Prepared, Say
 from toughcall.model import evaluate
-from toughcall.records import Answer, digest
+from toughcall.records import CANT_TELL, Answer, digest
+from toughcall.settings import Columns
 from toughcall.telling import Console, rows_out
 from toughcall.workspace import Workspace, opened
-
-DATASETS = Path(__file__).resolve().parent.parent.parent / "shared" / "datasets"
-
-
-def rows_of(name: str, part: str) -> list[dict[str, object]]:
-    """Return the rows of one file of a research set."""
-    with gzip.open(DATASETS / name / f"{part}.jsonl.gz", "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def write(path: Path, header: list[str], rows: list[list[str]]) -> Path:
@@ -46,28 +38,27 @@ def write(path: Path, header: list[str], rows: list[list[str]]) -> Path:
     return path
 
 
-def opp115(folder: Path, say: Callable[[str], None]) -> Prepared:
+def opp115(folder: Path, say: Say, share: float) -> Prepared:
     """Prepare privacy clauses: 10 labels, the rarest 0.9 %."""
-    train, test = rows_of("opp115", "train"), rows_of("opp115", "test")
+    train, test = research.rows_of("opp115", "train"), research.rows_of("opp115", "test")
     held = {str(row["text"]) for row in test}
     train = [row for row in train if row["text"] not in held]
-    known = {str(row["text"]): list(row["labels"]) for row in train}  # type: ignore[call-overload]
-    labels = sorted({label for row in train for label in row["labels"]})  # type: ignore[attr-defined]
-    seen: dict[str, str] = {str(row["text"]): "|".join(row["labels"]) for row in test}  # type: ignore[arg-type]
+    known = {str(row["text"]): tuple(row["labels"]) for row in train}
+    labels = sorted({label for row in train for label in row["labels"]})
+    seen = {str(row["text"]): "|".join(row["labels"]) or Columns().none for row in test}
     return Prepared(
         "multilabel",
         write(folder / "opp115.csv", ["text"], [[text] for text in known]),
         write(folder / "opp115-held-out.csv", ["text", "label"], [[a, b] for a, b in seen.items()]),
-        dict.fromkeys(labels, ""),
-        "text",
-        "",
-        lambda data: known[data["text"]],
+        Columns(text="text", label="label"),
+        lambda item, who: known[item.texts[0].text],
+        options={"labels": dict.fromkeys(labels, "")},
     )
 
 
-def gitbugs_pairs(folder: Path, say: Callable[[str], None]) -> Prepared:
+def gitbugs_pairs(folder: Path, say: Say, share: float) -> Prepared:
     """Prepare ready-made pairs of bug reports: 5.8 % duplicates, the hard ones among them."""
-    train, test = rows_of("gitbugs_pairs", "train"), rows_of("gitbugs_pairs", "test")
+    train, test = research.rows_of("gitbugs_pairs", "train"), research.rows_of("gitbugs_pairs", "test")
     said = {frozenset((r["text_a"], r["text_b"])): "similar" if r["label"] else "not_similar" for r in train}
     held = [[str(r["text_a"]), str(r["text_b"]), "similar" if r["label"] else "not_similar"] for r in test]
     shared = {text for row in held for text in row[:2]}
@@ -76,20 +67,20 @@ def gitbugs_pairs(folder: Path, say: Callable[[str], None]) -> Prepared:
         "pair",
         write(folder / "gitbugs.csv", ["a", "b"], rest),
         write(folder / "gitbugs-held-out.csv", ["a", "b", "label"], held),
-        {"similar": "both reports are about one bug", "not_similar": "two bugs"},
-        "a",
-        "",
-        lambda data: [said[frozenset((data["text_a"], data["text_b"]))]],
-        text_b="b",
+        Columns(text="a", text_b="b", label="label"),
+        lambda item, who: (said[frozenset(text.text for text in item.texts)],),
+        options={"text": "a", "text_b": "b"},
     )
 
 
-SETS: Mapping[str, Callable[[Path, Callable[[str], None]], Prepared]] = {
+SETS: Mapping[str, Callable[[Path, Say, float], Prepared]] = {
     "opp115": opp115,
     "gitbugs_pairs": gitbugs_pairs,
     "questions": demo_data.questions,
     "tickets": demo_data.tickets,
     "clauses": demo_data.clauses,
+    "passages": demo_data.passages,
+    "tweets": demo_data.tweets,
 }
 
 
@@ -103,15 +94,15 @@ def answer(ws: Workspace, data: Prepared) -> None:
         for pick in batch.picks:
             if pick.item in done:
                 continue
-            value = data.answer(items[pick.item].fields())
-            outcome = "cant_tell" if value == ["__cant_tell__"] else "label"
+            value = data.answer(items[pick.item], "data")
+            outcome = "cant_tell" if value == (CANT_TELL,) else "label"
             answers.append(
                 Answer(
                     digest("simulated", pick.item),
                     pick.item,
                     "data",
                     outcome,  # type: ignore[arg-type]
-                    tuple(value) if outcome == "label" else (),
+                    value if outcome == "label" else (),
                     batch.name,
                     batch.schema,
                 )
@@ -130,7 +121,7 @@ def at_half(ws: Workspace, version: str) -> evaluate.Report:
 
 def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console: Console) -> list[dict[str, object]]:
     """Run the rounds once and return a row per round."""
-    data = SETS[name](folder, console.say)
+    data = SETS[name](folder, console.say, 1.0)
     root = folder / f"{name}-{seed}"
     demo.make(root, data, console, {"mine.batch": batch})
     toml = root / "project.toml"
@@ -163,7 +154,7 @@ def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console
                     "retrained": mine.value,
                     "low": mine.low,
                     "high": mine.high,
-                    "AP": mine.others["average_precision"],
+                    "AP": mine.others.get("average_precision"),
                     "at 0.5": half.value,
                     "gain over 0.5": "–" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]",
                     "untouched": by_role["untouched"].value,
@@ -191,8 +182,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         base = given.folder or Path(temporary)
         for name in given.sets:
-            if name in ("opp115", "gitbugs_pairs") and not (DATASETS / name).is_dir():
-                sys.stdout.write(f"{name}: skipped, {DATASETS / name} is not here\n")
+            if name in ("opp115", "gitbugs_pairs") and not research.there(name):
+                sys.stdout.write(f"{name}: skipped, {research.DATASETS / name} is not here\n")
                 continue
             base.mkdir(parents=True, exist_ok=True)
             rows: list[dict[str, object]] = []

@@ -28,8 +28,8 @@ def cold_start(quotas: Mapping[str, float]) -> dict[str, float]:
     A model that has learnt nothing has no uncertainty worth asking about.
     """
     moved = dict(quotas)
-    moved["diverse"] = moved.get("diverse", 0.0) + moved.pop("in_band", 0.0) + moved.pop("disagreement", 0.0)
-    return moved
+    doubt = sum(moved.pop(reason, 0.0) for reason in ("in_band", "spread", "disagreement"))
+    return {**moved, "diverse": moved.get("diverse", 0.0) + doubt}
 
 
 def pick_batch(
@@ -71,7 +71,7 @@ def pick_batch(
             parts = records.get(pick.item, (pick.item,))
             if pick.item in asked or pick.item in chosen or cluster in clusters:
                 continue
-            if len(parts) > 1 and any(used[part] >= per_record for part in parts):
+            if tuple(parts) != (pick.item,) and any(used[part] >= per_record for part in parts):
                 continue
             chosen[pick.item] = pick
             clusters.add(cluster)

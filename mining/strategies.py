@@ -153,6 +153,14 @@ def diverse(
     return picks
 
 
+def spread(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
+    """Return the items whose numbers the model expects to miss by most; empty where it says nothing of that."""
+    if "spread" not in scores.parts:
+        return []
+    width = scores.parts["spread"]
+    return _ranked(scores.ids, width, n, "spread", lambda row: f"expected error {width[row]:.0%} of the range")
+
+
 def disagreement(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
     """Return items on which the encoder and the words disagree: the gap between their ranks.
 
@@ -189,6 +197,7 @@ def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator) -> list[P
 STRATEGIES: dict[str, Callable[..., list[Pick]]] = {
     "in_band": in_band,
     "rare_class": rare_class,
+    "spread": spread,
     "diverse": diverse,
     "disagreement": disagreement,
 }

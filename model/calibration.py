@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toughcall.model.kinds import Bools, Reals
+from toughcall.records import Bools, Reals
 
 
 def sigmoid(x: Reals) -> Reals:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from toughcall.model.kinds import Bools, Kind
-from toughcall.records import Floats, Label, Schema, Scores
+from toughcall.model import numbers
+from toughcall.model.kind import Kind
+from toughcall.model.numbers import DimensionRow, Doubles, number
+from toughcall.records import Bools, Floats, Label, Scores, numbers_of
+from toughcall.schema import Schema
 
 RESAMPLES = 2000
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class ClassRow:
 class Report:
     """One model on one set of rows.
 
-    `value` is the primary metric with its 95 % bootstrap interval (percentile, 2,000 resamples of rows);
-    macro F1 is the mean over the `classes` that have a member among the rows. None = not defined.
+    `metric` is a key of `METRICS`, which says whether greater is better. `value` is that metric with its 95 %
+    bootstrap interval (percentile, 2,000 resamples of rows); macro F1 is the mean over the `classes` that have
+    a member among the rows. None = not defined.
     """
 
     model: str
@@ -51,11 +53,14 @@ class Report:
     others: Mapping[str, float | None]
     seed: int
     ids: tuple[str, ...] = ()
-    truth: tuple[tuple[int, ...], ...] = ()
+    truth: tuple[tuple[float | None, ...], ...] = ()
     values: tuple[tuple[float, ...], ...] = ()
-    said: tuple[tuple[int, ...], ...] = ()
+    said: tuple[tuple[float, ...], ...] = ()
     confusion: tuple[tuple[int, ...], ...] = field(default=())
     """Rows: truth, columns: prediction, in the order of `per_class`; only where one label excludes the others."""
+    per_dimension: tuple[DimensionRow, ...] = ()
+    null: str = ""
+    """The label that is left out of positive-class figures."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: None for what is not defined, never NaN. The rows are under "rows"."""
@@ -69,6 +74,7 @@ class Report:
         flat = {key: value for key, value in raw.items() if key != "rows"}
         flat |= raw.get("rows", {})
         flat["per_class"] = tuple(ClassRow(**row) for row in flat["per_class"])
+        flat["per_dimension"] = tuple(DimensionRow(**row) for row in flat.get("per_dimension", ()))
         for name in ("ids", "dead"):
             flat[name] = tuple(flat.get(name, ()))
         for name in ("truth", "values", "said", "confusion"):
@@ -121,17 +127,55 @@ def roc_auc(truth: Bools, p: Floats, drawn: Doubles) -> Doubles:
     return out
 
 
+def mae(truth: Doubles, values: Doubles, weight: Doubles, drawn: Doubles) -> Doubles:
+    """Return the weighted mean absolute error of each resample, shape (r,), over the dimensions answered in it."""
+    answered = np.isfinite(truth)
+    total = drawn @ np.where(answered, np.abs(values - np.nan_to_num(truth)), 0.0)
+    count = drawn @ answered.astype(np.float64)
+    weights = np.where(count > 0, weight, 0.0)
+    each = total / np.maximum(count, 1e-12)
+    return np.asarray((each * weights).sum(axis=1) / np.where((weights > 0).any(axis=1), weights.sum(axis=1), np.nan))
+
+
+def _macro(report: Report, drawn: Doubles) -> Doubles:
+    return macro_f1(np.array(report.truth, dtype=bool), np.array(report.said, dtype=bool), drawn)
+
+
+def _positive_macro(report: Report, drawn: Doubles) -> Doubles:
+    kept = [row.label != report.null for row in report.per_class]
+    truth, said = np.array(report.truth, dtype=bool), np.array(report.said, dtype=bool)
+    return macro_f1(truth[:, kept], said[:, kept], drawn)
+
+
+def _roc_auc(report: Report, drawn: Doubles) -> Doubles:
+    truth = np.array(report.truth, dtype=bool)[:, 0]
+    return roc_auc(truth, np.array(report.values, dtype=np.float32)[:, 0], drawn)
+
+
+def _weighted_mae(report: Report, drawn: Doubles) -> Doubles:
+    weight = np.array([row.weight for row in report.per_dimension])
+    return mae(np.array(report.truth, dtype=np.float64), np.array(report.values), weight, drawn)
+
+
+METRICS: dict[str, tuple[Callable[[Report, Doubles], Doubles], int]] = {
+    "macro_f1": (_macro, 1),
+    "positive_macro_f1": (_positive_macro, 1),
+    "roc_auc": (_roc_auc, 1),
+    "weighted_mae": (_weighted_mae, -1),
+}
+"""What a gate may compare: the metric in each resample, and 1 where greater is better, -1 where smaller is."""
+
+
 def resampled(report: Report, drawn: Doubles) -> Doubles:
     """Return the report's primary metric in each resample, shape (r,)."""
-    truth = np.array(report.truth, dtype=bool)
-    if report.metric == "macro_f1":
-        return macro_f1(truth, np.array(report.said, dtype=bool), drawn)
-    return roc_auc(truth[:, 0], np.array(report.values, dtype=np.float32)[:, 0], drawn)
+    return METRICS[report.metric][0](report, drawn)
 
 
-def number(value: float) -> float | None:
-    """Return a finite number rounded to nine digits, None for anything else."""
-    return round(float(value), 9) if np.isfinite(value) else None
+def better(one: Report, other: Report) -> bool:
+    """Return whether the figure of one report is better than that of another; False when either has none."""
+    if one.value is None or other.value is None or one.metric != other.metric:
+        return False
+    return (one.value - other.value) * METRICS[one.metric][1] > 0
 
 
 def interval(values: Doubles, confidence: float = 0.95) -> tuple[float | None, float | None]:
@@ -153,45 +197,99 @@ def evaluate(
     *,
     seed: int,
     role: str,
+    constant: Floats | None = None,
 ) -> Report:
-    """Return the report of one model on labelled rows; ValueError when scores and labels are not aligned."""
+    """Return the report of one model on labelled rows; ValueError when scores and labels are not aligned.
+
+    `constant`: the training means of numbers, as shares of their range, whose error stands beside the model's.
+    """
     if scores.ids != tuple(label.item for label in labels):
         raise ValueError("scores and labels are not of the same items in the same order")
     truth = kind.targets(schema, [label.value for label in labels])
     # what is stored as JSON is what is measured: float32 survives the round trip
     values = scores.values.astype(np.float32)
     said = kind.chosen(values, np.asarray(thresholds, dtype=np.float32))
+    report = Report(
+        name,
+        role,
+        kind.metric(schema),
+        len(labels),
+        None,
+        None,
+        None,
+        0,
+        (),
+        (),
+        {},
+        seed,
+        scores.ids,
+        null=schema.null,
+    )
+    if truth.dtype == bool:
+        report = _of_classes(report, kind, schema, truth, values, said, thresholds)
+        if graded := {d.name: _graded(d.name, labels, values) for d in schema.dimensions}:
+            report = replace(report, others={**report.others, **{f"{n}_spearman": v for n, v in graded.items()}})
+    else:
+        report = _of_numbers(report, schema, truth, said, constant)
+    if not labels:
+        return report
+    value = float(resampled(report, np.ones((1, len(labels))))[0])
+    low, high = interval(resampled(report, weights(len(labels), seed)))
+    return replace(report, value=number(value), low=low, high=high)
+
+
+def _of_classes(
+    report: Report, kind: Kind, schema: Schema, truth: Bools, values: Floats, said: Bools, thresholds: Floats
+) -> Report:
     rows = _class_rows(kind, schema, truth, said, thresholds)
     confusion: tuple[tuple[int, ...], ...] = ()
     if kind.single and truth.shape[1] > 1:
         confusion = tuple(
             tuple(int((truth[:, i] & said[:, j]).sum()) for j in range(len(rows))) for i in range(len(rows))
         )
-    report = Report(
-        name,
-        role,
-        kind.primary,
-        len(labels),
-        None,
-        None,
-        None,
-        int(truth.any(axis=0).sum()),
-        rows,
-        tuple(row.label for row in rows if row.support and not row.predicted),
-        _others(kind, truth, values, said),
-        seed,
-        scores.ids,
-        tuple(tuple(int(v) for v in row) for row in truth),
-        tuple(tuple(float(v) for v in row) for row in values),
-        tuple(tuple(int(v) for v in row) for row in said),
-        confusion,
+    return replace(
+        report,
+        classes=int(truth.any(axis=0).sum()),
+        per_class=rows,
+        dead=tuple(row.label for row in rows if row.support and not row.predicted),
+        others=_others(kind, schema, truth, values, said),
+        truth=tuple(tuple(int(v) for v in row) for row in truth),
+        values=tuple(tuple(float(v) for v in row) for row in values),
+        said=tuple(tuple(int(v) for v in row) for row in said),
+        confusion=confusion,
     )
-    if not labels:
-        return report
-    value = float(resampled(report, np.ones((1, len(labels))))[0])
-    low, high = interval(resampled(report, weights(len(labels), seed)))
-    fields = {**report.__dict__, "value": number(value), "low": low, "high": high}
-    return Report(**fields)
+
+
+def _of_numbers(report: Report, schema: Schema, truth: Any, values: Floats, constant: Floats | None) -> Report:
+    real, said = numbers.in_units(schema, truth), numbers.in_units(schema, values)
+    mean = None if constant is None else numbers.in_units(schema, constant[None, :])[0]
+    rows = numbers.dimension_rows(schema, real, said, mean)
+    return replace(
+        report,
+        others=numbers.others(schema, rows, real, said),
+        truth=tuple(tuple(number(v) for v in row) for row in real),
+        values=tuple(tuple(float(v) for v in row) for row in said),
+        per_dimension=rows,
+    )
+
+
+def _graded(name: str, labels: Sequence[Label], values: Floats) -> float | None:
+    """Return Spearman's correlation of the first column with a grade, over the rows that have one."""
+    given = [numbers_of(label.value).get(name, np.nan) for label in labels]
+    rows = np.isfinite(given)
+    return numbers.correlation(np.array(given)[rows], values[rows, 0].astype(np.float64), ranks=True)
+
+
+def from_confusion(
+    name: str, kind: Kind, schema: Schema, confusion: Sequence[Sequence[int]], *, role: str = "candidate", seed: int = 0
+) -> Report:
+    """Return the report of a model of which only the confusion matrix is known (rows: truth, in schema order)."""
+    cells = [(i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) for _ in range(count)]
+    ids = tuple(f"row {number}" for number in range(len(cells)))
+    labels = [Label(one, (schema.labels[i],)) for one, (i, _) in zip(ids, cells, strict=True)]
+    values = np.eye(len(schema.labels), dtype=np.float32)[[j for _, j in cells]]
+    scores = Scores(ids, kind.columns(schema), values, name)
+    return evaluate(name, kind, schema, labels, scores, kind.plain(schema), seed=seed, role=role)
 
 
 def _class_rows(kind: Kind, schema: Schema, truth: Bools, said: Bools, thresholds: Floats) -> tuple[ClassRow, ...]:
@@ -212,15 +310,14 @@ def _class_rows(kind: Kind, schema: Schema, truth: Bools, said: Bools, threshold
     return tuple(found)
 
 
-def _others(kind: Kind, truth: Bools, values: Floats, said: Bools) -> dict[str, float | None]:
-    """Return what stands beside the primary metric: accuracy or micro F1, F1 and average precision, calibration."""
+def _others(kind: Kind, schema: Schema, truth: Bools, values: Floats, said: Bools) -> dict[str, float | None]:
+    """Return what stands beside the primary metric; averages are named by what they run over."""
     from sklearn.metrics import average_precision_score
 
     from toughcall.model.calibration import ece
 
     if not len(truth):
         return {}
-    hit, both = int((truth & said).sum()), int(truth.sum() + said.sum())
     precise = [
         float(average_precision_score(truth[:, j], values[:, j])) for j in range(truth.shape[1]) if truth[:, j].any()
     ]
@@ -229,18 +326,33 @@ def _others(kind: Kind, truth: Bools, values: Floats, said: Bools) -> dict[str, 
         "average_precision": number(float(np.mean(precise))) if precise else None,
         "calibration_error": number(float(np.mean([e for e in errors if e is not None]))),
     }
-    if kind.single and truth.shape[1] > 1:
-        # with one label each, micro F1 is plain accuracy and is called by its name
-        found["accuracy"] = hit / len(truth)
-    else:
-        found["micro_f1"] = 2 * hit / both if both else None
+    if not (kind.single and truth.shape[1] > 1):
+        return found | {"micro_f1": _micro(truth, said)}
+    # with one label each, micro F1 over all classes is plain accuracy and is called by its name
+    found["accuracy"] = number(float((truth & said).sum() / len(truth)))
+    if schema.null:
+        kept = [label != schema.null for label in schema.labels]
+        found["positive_micro_f1"] = _micro(truth[:, kept], said[:, kept])
+        found["macro_f1"] = number(float(macro_f1(truth, said, np.ones((1, len(truth))))[0]))
+    if schema.coarse:
+        home = np.array([[one == parent for parent in dict.fromkeys(schema.coarse)] for one in schema.coarse])
+        above, below = (truth @ home).astype(bool), (said @ home).astype(bool)
+        found["coarse_macro_f1"] = number(float(macro_f1(above, below, np.ones((1, len(truth))))[0]))
+        found["coarse_accuracy"] = number(float((above & below).any(axis=1).mean()))
     return found
+
+
+def _micro(truth: Bools, said: Bools) -> float | None:
+    both = int(truth.sum() + said.sum())
+    return 2 * int((truth & said).sum()) / both if both else None
 
 
 def paired(
     candidate: Report, other: Report, *, seed: int, confidence: float = 0.95
 ) -> tuple[float, float, float] | None:
-    """Return (difference, low, high) of the primary metric on the same rows drawn the same way, or None.
+    """Return (gain, low, high) of the primary metric on the same rows drawn the same way, or None.
+
+    A gain above 0 says that the candidate is better, whichever way the metric points.
 
     Paired percentile bootstrap (Efron and Tibshirani 1993, ch. 16). None when the rows, the truth or the
     metric differ, when the difference is not defined, or when a value is not what its own rows give.
@@ -254,8 +366,8 @@ def paired(
         # written so that NaN on either side refuses too
         if not abs(measured - (report.value or 0.0)) <= 1e-6:
             return None
-    drawn = weights(candidate.n, seed)
-    low, high = interval(resampled(candidate, drawn) - resampled(other, drawn), confidence)
+    drawn, sign = weights(candidate.n, seed), METRICS[candidate.metric][1]
+    low, high = interval(sign * (resampled(candidate, drawn) - resampled(other, drawn)), confidence)
     if low is None or high is None:
         return None
-    return candidate.value - other.value, low, high
+    return sign * (candidate.value - other.value), low, high

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from toughcall.model.evaluate import Report, paired
+from toughcall.model.evaluate import Report, better, paired
 
 Outcome = Literal["PROMOTE", "KEEP", "UNDECIDED"]
 
@@ -92,10 +92,10 @@ def judge(candidate: Report, champion: Report | None, baselines: Sequence[Report
         if rival.role == "untouched":
             continue
         # a baseline that separates nothing has no figure, and nothing to be compared with
-        better = rival.value is None or (_finite(rival.value) and candidate.value > rival.value)  # type: ignore[operator]
+        above = rival.value is None or (_finite(rival.value) and better(candidate, rival))
         aligned = (rival.ids, rival.truth, rival.metric) == (candidate.ids, candidate.truth, candidate.metric)
         checks.append(
-            Check(f"above {rival.role}", better and aligned, f"{gate.metric} {_told(candidate)} against {_told(rival)}")
+            Check(f"above {rival.role}", above and aligned, f"{gate.metric} {_told(candidate)} against {_told(rival)}")
         )
     f1 = {row.label: row.f1 for row in candidate.per_class}
     for label, floor in sorted(gate.floors.items()):

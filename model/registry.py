@@ -19,7 +19,19 @@ from toughcall.files import sync, write_atomically
 from toughcall.model.evaluate import Report
 from toughcall.model.scorers import Head, Scorer
 from toughcall.model.train import Trained
-from toughcall.records import DiskError, Floats, IntegrityError, Item, Pair, Text, UsageError, Vectors, digest
+from toughcall.records import (
+    DiskError,
+    Floats,
+    IntegrityError,
+    Item,
+    Pair,
+    Relation,
+    Span,
+    Text,
+    UsageError,
+    Vectors,
+    digest,
+)
 
 FORMAT = 1
 ALLOWED = {"weights.safetensors", "config.json", "report.json", "probe.json", "manifest.json"}
@@ -97,11 +109,21 @@ def load_folder(folder: Path) -> tuple[Scorer, dict[str, Any]]:
 def read_probe(folder: Path) -> list[Item]:
     """Return the items on which a stored model proves itself."""
     raw = json.loads((folder / "probe.json").read_bytes())
-    items: list[Item] = []
-    for texts in raw["items"]:
-        made = [Text(t["text"], t["key"], t["group"]) for t in texts]
-        items.append(made[0] if len(made) == 1 else Pair(*made))
-    return items
+    return [item_of(one) for one in raw["items"]]
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    """Return an item as JSON that `item_of` reads."""
+    texts = [{"text": t.text, "key": t.key, "group": t.group} for t in item.texts]
+    return {"texts": texts, "spans": list(item.spans) if isinstance(item, Relation) else []}
+
+
+def item_of(raw: Mapping[str, Any]) -> Item:
+    """Return the item that `item_json` wrote."""
+    texts = [Text(t["text"], t["key"], t["group"]) for t in raw["texts"]]
+    if raw["spans"]:
+        return Relation(texts[0], Span(*raw["spans"][:3]), Span(*raw["spans"][3:]))
+    return texts[0] if len(texts) == 1 else Pair(*texts)
 
 
 class Registry:
@@ -186,9 +208,7 @@ class Registry:
                 "weights.safetensors": save(trained.arrays()),
                 "config.json": _json(trained.config()),
                 "report.json": _json(report.to_json() if report else {}),
-                "probe.json": _json(
-                    {"items": [[_text(t) for t in item.texts] for item in probe], "scores": said.tolist()}
-                ),
+                "probe.json": _json({"items": [item_json(item) for item in probe], "scores": said.tolist()}),
             }
             for file, content in files.items():
                 _write(aside / file, content)
@@ -269,10 +289,6 @@ def _number(name: str) -> int:
     """Return the number of a version, 0 for a name that is none (a backup, a stranger's folder)."""
     found = VERSION.fullmatch(name)
     return int(found[1]) if found else 0
-
-
-def _text(text: Text) -> dict[str, str]:
-    return {"text": text.text, "key": text.key, "group": text.group}
 
 
 def check_proof(loaded: Floats, trained: Floats, base: Floats, version: str) -> None:

@@ -34,6 +34,12 @@ class Words:
         made.data = (1.0 + np.log(made.data)) * self.idf[made.indices]
         return normalize(made, copy=False)
 
+    def rarity(self, texts: Sequence[str]) -> Any:
+        """Return the mean idf of each text's words and word pairs, shape (n,); 0 for a text without a word."""
+        made = _counts(texts)
+        total = made @ self.idf.astype(np.float64)
+        return total / np.maximum(np.asarray(made.sum(axis=1)).ravel(), 1.0)
+
     def cosines(self, a: Sequence[str], b: Sequence[str]) -> Floats:
         """Return the cosine of each a with its b, shape (n,); every distinct text is counted once."""
         place: dict[str, int] = {}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from toughcall import project as projects
+from toughcall.model import kinds
 from toughcall.store import Store
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,9 +41,9 @@ def make_project(tmp_path: Path) -> Callable[..., Path]:
         root = tmp_path / name
         root.mkdir()
         given = labels or {"animal": "an animal", "machine": "a machine", "food": "something to eat"}
-        text = projects.render(
-            name, kind, given, {"text": "text"}, settings={k.replace("__", "."): v for k, v in settings.items()}
-        )
+        quotas = kinds.get(kind).quotas
+        changed = {k.replace("__", "."): v for k, v in settings.items()}
+        text = projects.render(name, kind, {"labels": given}, {"text": "text"}, quotas=quotas, settings=changed)
         (root / projects.FILE).write_text(text, encoding="utf-8")
         Store(root / "ledger.sqlite", create=True).close()
         return root

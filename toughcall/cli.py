@@ -62,14 +62,23 @@ def main(ctx: click.Context, folder: Path | None, debug: bool, quiet: bool) -> N
 
 @main.command()
 @click.argument("name")
-@click.option("--kind", required=True, help="multiclass, multilabel or pair.")
+@click.option("--kind", default="", help="multilabel, multiclass, relation, pair or scores (default: that of --like).")
 @click.option("--data", type=click.Path(path_type=Path), help="A .csv, .tsv, .jsonl or .parquet file to import.")
-@click.option("--text", default="text", show_default=True, help="The column that holds the text.")
+@click.option("--text", default="", help="The column that holds the text (default: text).")
 @click.option("--text-b", default="", help="The second text of ready-made pairs.")
 @click.option("--id", "key", default="", help="The column that holds your own id.")
 @click.option("--label", default="", help="The column that holds known labels.")
 @click.option("--group", default="", help="A column whose equal values stay in one split.")
 @click.option("--labels", default="", help="The labels, comma-separated; 'name=what it means' adds a description.")
+@click.option("--types", default="", help="relation: which types a label is legal for, 'occurs_in=TAXON>STRAT,…'.")
+@click.option("--subject", default="", help="relation: the column or column prefix of the first span (default: marks).")
+@click.option("--object", default="", help="relation: the column or column prefix of the second span.")
+@click.option("--dimensions", default="", help="scores: the dimensions, comma-separated, 'progress=what moves on,…'.")
+@click.option("--low", default=0.0, show_default=True, help="scores: the least number of each dimension.")
+@click.option("--high", default=10.0, show_default=True, help="scores: the greatest number of each dimension.")
+@click.option("--block", multiple=True, help="pair: a column whose values both records must share (repeatable).")
+@click.option("--time", default="", help="pair: the column that says when; mine.window holds the days.")
+@click.option("--like", type=click.Path(path_type=Path), help="A ready project.toml: its questions and columns.")
 @click.option("--guideline", default="", help="A sentence shown to the experts.")
 @click.option("--encoder", default="minilm", show_default=True, help="minilm, a local folder, or a hub name.")
 @click.option("--encoding", default="utf-8", show_default=True, help="The file's encoding.")
@@ -81,6 +90,8 @@ def init(ctx: click.Context, /, name: str, as_json: bool, **options: Any) -> Non
     \b
     toughcall init tickets --kind pair --data incidents.csv --text description --id ticket
     toughcall init questions --kind multiclass --data q.csv --labels "person=about a person,place=about a place"
+    toughcall init fossils --kind relation --data f.jsonl --labels "occurs_in,NO_RELATION" --types occurs_in=TAXON>STRAT
+    toughcall init news --kind scores --data n.csv --dimensions "progress=what moves on,justice=who is treated fairly"
     """
     from toughcall.project import check_name
     from toughcall.starting import make_project
@@ -338,25 +349,32 @@ def doctor(ws: Any, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--kind", multiple=True, help="multiclass, multilabel or pair (default: multiclass and pair).")
+@click.option("--kind", multiple=True, help="One of the five kinds (default: multiclass and pair).")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path))
 @click.option("--fresh/--resume", default=None, help="Start over, or go on (default: go on when unfinished).")
+@click.option("--small", is_flag=True, help="A sixth of the data, batches of 20: to see it work, not to measure.")
+@click.option("--data-only", is_flag=True, help="Only write the kinds' data files into the folder.")
 @click.option("--down", is_flag=True, help="Stop the demo's Label Studio and review page.")
 @click.pass_context
-def demo(ctx: click.Context, kind: tuple[str, ...], rounds: int, folder: Path, fresh: bool | None, down: bool) -> None:
+def demo(
+    ctx: click.Context, /, kind: tuple[str, ...], folder: Path, data_only: bool, down: bool, **options: Any
+) -> None:
     """Run the whole loop on real data with a real Label Studio and simulated experts.
 
     \b
     toughcall demo --kind pair --rounds 2
     """
-    from toughcall.demo import down as stop
-    from toughcall.demo import run
+    from toughcall import demo as whole
 
-    if down:
-        stop(folder)
-        return
-    run(folder, kind or ("multiclass", "pair"), rounds, ctx.obj["console"], fresh=fresh)
+    names = kind or ("multiclass", "pair")
+    if options["down"]:
+        whole.down(folder)
+    elif options["data_only"]:
+        rows_out(whole.write_data(folder, names, ctx.obj["console"]), as_json=False)
+    else:
+        more = {name: options[name] for name in ("fresh", "small")}
+        whole.run(folder, names, options["rounds"], ctx.obj["console"], **more)
 
 
 main.add_command(studio)

@@ -27,26 +27,35 @@ import numpy as np
 from toughcall import demo_data, loop, retraining, starting
 from toughcall import project as projects
 from toughcall.model import evaluate
-from toughcall.project import Columns
 from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, UsageError
 from toughcall.telling import Console, rows_out
 from toughcall.workspace import Workspace, opened
 
 EXPERTS = ("anna@example.com", "ben@example.com")
 BATCH = 50
+SMALL = 1 / 6
 
 
-def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fresh: bool | None = None) -> None:
-    """Run `rounds` rounds for each kind and print the story; raises UsageError for a kind without demo data."""
-    for name in names:
-        if name not in demo_data.SETS:
-            raise UsageError(f"no demo data for the kind {name!r}: choose from {', '.join(demo_data.SETS)}")
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+def run(
+    folder: Path,
+    names: Sequence[str],
+    rounds: int,
+    console: Console,
+    *,
+    fresh: bool | None = None,
+    small: bool = False,
+    page: bool = True,
+) -> None:
+    """Run `rounds` rounds for each kind and print the story; raises UsageError for a kind without demo data.
+
+    `small`: a sixth of the data and batches of 20, to see it work rather than to measure. `page`: open the
+    review page at the end.
+    """
     from toughcall.annotate import server
 
+    folder = folder.resolve()
+    prepared = prepare(folder, names, console, SMALL if small else 1.0)
     up = server.up(folder / "studio", say=console.say)
-    prepared = [demo_data.SETS[name](folder, console.say) for name in names]
     # one finished kind beside an unfinished one is a run that was killed between them, to be gone on with
     over = all((folder / data.kind / "finished").exists() for data in prepared)
     for number, data in enumerate(prepared, 1):
@@ -56,7 +65,7 @@ def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fr
             clear(root)
         if not (root / projects.FILE).exists():
             shutil.rmtree(root, ignore_errors=True)
-            make(root, data, console)
+            make(root, data, console, {"mine.batch": 20, "gate.min_items": 20} if small else None)
         with opened(root, "demo", console) as ws:
             import_held_out(ws, data)
             for turn in range(1, rounds + 1):
@@ -66,8 +75,25 @@ def run(folder: Path, names: Sequence[str], rounds: int, console: Console, *, fr
     for data in prepared:
         with opened(folder / data.kind, "demo", console, writing=False) as ws:
             story(ws)
-    page = open_review(folder, names[-1])
-    print_addresses(folder, up.url, page, names[-1])
+    if page:
+        print_addresses(folder, up.url, open_review(folder, names[-1]), names[-1])
+
+
+def prepare(folder: Path, names: Sequence[str], console: Console, share: float = 1.0) -> list[demo_data.Prepared]:
+    """Write the data files of some kinds; UsageError names the kinds there are."""
+    for name in names:
+        if name not in demo_data.SETS:
+            raise UsageError(f"no demo data for the kind {name!r}: choose from {', '.join(demo_data.SETS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [demo_data.SETS[name](folder, console.say, share) for name in names]
+
+
+def write_data(folder: Path, names: Sequence[str], console: Console) -> list[dict[str, Any]]:
+    """Write the data files of some kinds and return where they are."""
+    return [
+        {"kind": data.kind, "pool": str(data.pool), "held out": str(data.held_out), "project": str(data.like)}
+        for data in prepare(folder, names, console)
+    ]
 
 
 def clear(root: Path) -> None:
@@ -90,16 +116,10 @@ def make(root: Path, data: demo_data.Prepared, console: Console, settings: Mappi
         console,
         kind=data.kind,
         data=str(data.pool),
-        text=data.text,
-        text_b=data.text_b,
-        key=data.key,
-        label="",
-        group="",
-        labels=data.labels,
-        guideline=data.guideline,
+        like=data.like,
         encoder="minilm",
-        encoding="utf-8",
         settings={**shared, **(settings or {})},
+        **data.options,
     )
 
 
@@ -107,8 +127,7 @@ def import_held_out(ws: Workspace, data: demo_data.Prepared) -> None:
     """Import the labelled rows that measure and never train; a second time adds nothing."""
     if ws.store.events("held_out"):
         return
-    columns = Columns(text="a", text_b="b", label="label") if ws.kind.paired else Columns(text=data.text, label="label")
-    added = loop.import_file(ws, data.held_out, columns, held_out=True)
+    added = loop.import_file(ws, data.held_out, data.held, held_out=True)
     ws.store.add_event("held_out", {"labels": len(added.labels)})
 
 
@@ -151,6 +170,7 @@ def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path, waitin
     from toughcall.annotate.tasks import to_result
 
     local = server.credentials(ws.project.server)
+    asked = ws.pool.items({pick.item for _, pick in ws.store.picks()})
     number = int(ws.store.get("studio_project"))
     bar = ws.telling.bar("experts answering")
     done = 0
@@ -163,7 +183,8 @@ def experts_answer(ws: Workspace, data: demo_data.Prepared, folder: Path, waitin
             add_person(local.url, local.token, email, password)
             person = Person(local.url, email, password)
             while (task := person.next_task(number)) is not None:
-                person.answer(task["id"], to_result(ws.schema, data.answer(task["data"])), 4.0)
+                value = data.answer(asked[task["data"]["uid"]], email)
+                person.answer(task["id"], to_result(ws.schema, value), 4.0)
                 with counting:
                     done += 1
                     bar(min(done, waiting), waiting)
@@ -209,8 +230,8 @@ def one_control(
     ws: Workspace, data: demo_data.Prepared, drawn: Sequence[Item], test: Sequence[Label], items: Mapping[str, Item]
 ) -> tuple[evaluate.Report | None, str]:
     """Return the report of a model trained on these items, or None and why there is none."""
-    told = [(item, value) for item in drawn if CANT_TELL not in (value := data.answer(item.fields()))]
-    labels = [Label(item.id, tuple(value)) for item, value in told]
+    told = [(item, value) for item in drawn if CANT_TELL not in (value := data.answer(item, EXPERTS[0]))]
+    labels = [Label(item.id, value) for item, value in told]
     try:
         trained = retraining.fitted(ws, [item for item, _ in told], labels)
     except NotEnoughData as error:
@@ -242,8 +263,8 @@ def story(ws: Workspace) -> list[dict[str, Any]]:
                 "round": turn["round"],
                 "labels": turn["spent"],
                 "retrained": figure(candidate),
-                "untouched": figure(by_role.get("untouched")),
-                "majority": figure(by_role.get("majority")),
+                by_role["untouched"]["model"]: figure(by_role.get("untouched")),
+                **({"majority": figure(by_role["majority"])} if "majority" in by_role else {}),
                 "TF-IDF": figure(by_role.get("tfidf")),
                 "random order": figure(turn["control"]),
                 "never predicted": ", ".join(candidate.get("dead", [])) or "none",

@@ -57,8 +57,8 @@ def _pool(ws: Workspace) -> Iterator[Finding]:
         yield "pool", False, line
     if damage:
         return
-    texts, pairs = ws.pool.counts()
-    yield "pool", True, f"{texts} records, {pairs} pairs"
+    texts, pairs, relations = ws.pool.counts()
+    yield "pool", True, f"{texts} records, {pairs} pairs" + (f", {relations} relations" if relations else "")
     items = {pick.item for _, pick in ws.store.picks()} | {answer.item for answer in ws.store.answers()}
     missing = items - set(ws.pool.items(items))
     if missing:

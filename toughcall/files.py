@@ -1,13 +1,14 @@
-"""Writing a file so that nobody ever sees half of it; the one place that knows how."""
+"""Files that nobody ever sees half of, and the one lock of a project."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from toughcall.records import DiskError
+from toughcall.records import BusyError, DiskError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,5 +38,29 @@ def sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def lock(root: Path, command: str) -> Iterator[None]:
+    """Hold the project's one lock, or raise BusyError naming who does (C37, C51, C81).
+
+    The kernel frees it when the process ends, however it ends: there is never a stale lock.
+    """
+    path = root / ".lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DiskError(f"cannot open {path}: {error.strerror}; check the folder's permissions") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace").strip() or "another command"
+            raise BusyError(f"{root} is in use by {holder}: wait for it to end, then run this again") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"toughcall {command} (process {os.getpid()})".encode(), 0)
+        yield
     finally:
         os.close(handle)

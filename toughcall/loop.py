@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,19 @@ import numpy as np
 
 from toughcall import reading
 from toughcall.pool import Added
-from toughcall.project import TOKEN_VARIABLE, Columns
+from toughcall.project import TOKEN_VARIABLE
 from toughcall.records import (
     Answer,
     Batch,
     Item,
     Pick,
     Scores,
+    SetAside,
     UsageError,
     digest,
+    names_of,
 )
+from toughcall.settings import Columns
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool = False) -> Added:
     """Store a file's items and labels; with `held_out` its records form the test part and never train."""
     bar = ws.telling.bar(f"importing {path.name}")
-    added = ws.pool.add(reading.read(path, columns, ws.schema), lambda done: bar(done, 0))
+    added = ws.pool.add(reading.read(path, columns, ws.schema, spanned=ws.kind.spanned), lambda done: bar(done, 0))
     ws.note_set_aside("import", added.set_aside)
     labelled = {item for item, _ in added.labels}
     if held_out:
@@ -68,15 +71,22 @@ def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool =
 
 
 def candidates(ws: Workspace) -> list[Item]:
-    """Return everything that may be asked: the records, or for kinds of two records imported or mined pairs."""
-    if not ws.kind.paired:
-        return list(ws.pool.texts())
-    if ws.project.data.text_b or not ws.project.mine.candidates:
-        return list(ws.pool.pairs())
-    from toughcall.mining.pairs import candidate_pairs
+    """Return everything that may be asked: records, marked relations, or imported or mined pairs of records."""
+    stored: dict[str, Callable[[], Sequence[Item]]] = {
+        "texts": ws.pool.texts,
+        "pairs": ws.pool.pairs,
+        "relations": ws.pool.relations,
+    }
+    if not ws.kind.paired or ws.project.data.text_b or not ws.project.mine.candidates:
+        return list(stored[ws.kind.items]())
+    from toughcall.mining.pairs import Allowed, candidate_pairs
 
     vectors = ws.vectors
-    seen = digest("candidates", sorted(vectors.ids), ws.project.seed)
+    records = ws.pool.texts()
+    allowed = Allowed(
+        {text.id: text.block for text in records}, {text.id: text.time for text in records}, ws.project.mine.window
+    )
+    seen = digest("candidates", sorted(vectors.ids), ws.project.seed, ws.project.mine.window, ws.project.data.block)
     if ws.store.get("candidates") != seen:
         parts = ws.store.parts()
         for number, part in enumerate(("train", "test")):
@@ -88,10 +98,12 @@ def candidates(ws: Workspace) -> list[Item]:
                 dataclasses.replace(vectors, ids=ids, array=vectors.array[rows]),
                 rng=np.random.default_rng([ws.project.seed, number]),
                 limit=ws.project.mine.candidates,
+                allowed=allowed,
             )
             ws.pool.add_pairs([(a, b) for a, b, _, _ in found], "mined")
         ws.store.put("candidates", seen)
-    return list(ws.pool.pairs())
+    # a pair from before the window was narrowed is a candidate no more
+    return [one for one in ws.pool.pairs() if one.a.block == one.b.block and allowed.near(one.a.id, one.b.id)]
 
 
 def scorer(ws: Workspace, version: str = "") -> Scorer:
@@ -117,7 +129,12 @@ def score(ws: Workspace, version: str = "") -> Scores:
     """Score every candidate with one model and save the result for the queue and the review page."""
     vectors = ws.vectors
     usable = set(vectors.ids)
-    items = [item for item in candidates(ws) if all(text.id in usable for text in item.texts)]
+    items = [item for item in candidates(ws) if all(view.id in usable for view in item.views)]
+    if silent := [item for item in items if ws.schema.labels and not ws.schema.offered(item)]:
+        ws.note_set_aside(
+            "score", [SetAside(item.id, "no label is legal for the types of its spans") for item in silent]
+        )
+        items = [item for item in items if ws.schema.offered(item)]
     if not items:
         raise UsageError("nothing to score: toughcall import FILE --text COLUMN adds records")
     scores = scorer(ws, version).score(items, vectors)
@@ -156,15 +173,16 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     audited = audit if short and audit else list(pool.ids)
     counts = dict.fromkeys(scores.labels, 0)
     for label in train:
-        for name in label.value:
+        for name in names_of(label.value):
             counts[name] = counts.get(name, 0) + 1
     texts = {one: tuple(text.id for text in items[one].texts) for one in scores.ids}
+    views = {one: tuple(view.id for view in items[one].views) for one in scores.ids}
     context: dict[str, Any] = {
         "low": settings.low,
         "high": settings.high,
         "counts": counts,
         "vectors": ws.vectors,
-        "records": texts,
+        "records": views,
         "asked": asked,
     }
     room = min(len(pool.ids), 5 * size + 50)
@@ -178,7 +196,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
             # as many parts as will be asked: a part is one pick
             count = min(size, len(pool.ids)) if reason == "diverse" else room
             ranked[reason] = strategies.choose(reason, pool, count, rng=rng, **context)
-    near = near_duplicates(ws.vectors, settings.near_duplicate) if not ws.kind.paired else []
+    near = near_duplicates(ws.vectors, settings.near_duplicate) if ws.kind.items == "texts" else []
     batch = pick_batch(
         ranked,
         quotas,
@@ -328,8 +346,9 @@ def pull(ws: Workspace) -> Pulled:
     studio = connect(ws)
     ws.telling.say("reading answers from Label Studio")
     number = studio_project(ws, studio)
-    schemas = {row["name"]: ws.store.schema(row["schema"]) for row in batches}
-    sent = {one: item.fields() for one, item in ws.pool.items({p.item for _, p in ws.store.picks()}).items()}
+    # the type table may have changed since a batch was sent: every answer is kept, `split` leaves out the illegal
+    schemas = {row["name"]: dataclasses.replace(ws.store.schema(row["schema"]), types=()) for row in batches}
+    sent = ws.pool.items({pick.item for _, pick in ws.store.picks()})
     # not the address: the same server on another port holds the same answers
     instance = digest("instance", ledger_id(ws), number)
     answers, bad = read_answers(studio.export(number), schemas, sent, instance)

@@ -6,17 +6,28 @@ and the same command adds only what is missing.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from toughcall.files import write_atomically
-from toughcall.reading import Row, twin_key
-from toughcall.records import IntegrityError, Item, Pair, SetAside, Text, Value, digest
+from toughcall.reading import Row
+from toughcall.records import IntegrityError, Item, Pair, Relation, SetAside, Span, Text, Value, digest
 
 SHARD = 20_000
 """Items per shard: the unit that a killed import can lose."""
+
+TABLES: dict[str, dict[str, str]] = {
+    "texts": dict.fromkeys(("id", "key", "text", "grp", "twin", "block"), "VARCHAR") | {"time": "DOUBLE"},
+    "pairs": dict.fromkeys(("id", "a", "b", "origin"), "VARCHAR"),
+    "relations": {"id": "VARCHAR", "text": "VARCHAR"}
+    | {"s_start": "BIGINT", "s_end": "BIGINT", "s_type": "VARCHAR"}
+    | {"o_start": "BIGINT", "o_end": "BIGINT", "o_type": "VARCHAR"}
+    | {"origin": "VARCHAR"},
+}
+"""The columns of each table; `text` of a relation is its record's id. Texts come first: the others name them."""
 
 
 @dataclass
@@ -32,12 +43,17 @@ class Added:
     set_aside: list[SetAside] = field(default_factory=list)
 
 
+def twin_key(text: str) -> str:
+    """Return the text as a careless reader sees it: NFKC, case folded, white space squeezed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
 
 
 class Pool:
-    """All records, and for kinds of two records the pairs between them, of one project folder."""
+    """All records of one project folder, and what is made of them: pairs of records, relations within one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +62,7 @@ class Pool:
         return sorted(self.folder.glob(f"{what}-*.parquet"))
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a DuckDB query over the views `texts` (id, key, text, grp, twin) and `pairs` (id, a, b, origin).
+        """Run a DuckDB query over the views `texts`, `pairs` and `relations`, with the columns of `TABLES`.
 
         Raises IntegrityError when a shard cannot be read.
         """
@@ -54,48 +70,64 @@ class Pool:
 
         with duckdb.connect(":memory:") as base:
             base.execute("SET threads = 2")
-            for what, columns in (("texts", "id, key, text, grp, twin"), ("pairs", "id, a, b, origin")):
+            for what, columns in TABLES.items():
                 shards = [str(path) for path in self._shards(what)]
+                empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
+                base.execute(f"CREATE VIEW {what}_empty AS SELECT {empty} WHERE false")
                 try:
                     if shards:
-                        base.read_parquet(shards).create_view(what)
+                        base.read_parquet(shards, union_by_name=True).create_view(f"{what}_shards")
                     else:
-                        empty = ", ".join(f"NULL::VARCHAR AS {name}" for name in columns.split(", "))
-                        base.execute(f"CREATE VIEW {what} AS SELECT {empty} WHERE false")
+                        base.execute(f"CREATE VIEW {what}_shards AS FROM {what}_empty")
+                    # shards of an older toughcall lack columns; a text they do not have is empty, not unknown
+                    full = ", ".join(f"coalesce({name}, '') AS {name}" if name == "block" else name for name in columns)
+                    base.execute(
+                        f"CREATE VIEW {what} AS SELECT {full} FROM "
+                        f"(FROM {what}_empty UNION ALL BY NAME FROM {what}_shards)"
+                    )
                 except duckdb.Error as error:
                     raise IntegrityError(
                         f"the pool in {self.folder} is damaged ({_first_line(error)}): run toughcall doctor"
                     ) from None
             return base.execute(query, list(values)).fetchall()
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many records and how many pairs are stored."""
-        texts, pairs = self.sql("SELECT (SELECT count(*) FROM texts), (SELECT count(*) FROM pairs)")[0]
-        return int(texts), int(pairs)
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many records, pairs and relations are stored."""
+        each = ", ".join(f"(SELECT count(*) FROM {what})" for what in TABLES)
+        texts, pairs, relations = self.sql(f"SELECT {each}")[0]
+        return int(texts), int(pairs), int(relations)
 
     def texts(self, ids: Collection[str] | None = None) -> list[Text]:
         """Return all records, or those with the given ids, ordered by id."""
-        if ids is None:
-            found = self.sql("SELECT text, key, grp FROM texts ORDER BY id")
-        else:
-            found = self.sql(
-                "SELECT text, key, grp FROM texts WHERE id IN (SELECT unnest(?)) ORDER BY id", [sorted(ids)]
-            )
+        where = "" if ids is None else "WHERE id IN (SELECT unnest(?))"
+        found = self.sql(
+            f"SELECT text, key, grp, block, time FROM texts {where} ORDER BY id", () if ids is None else [sorted(ids)]
+        )
         return [Text(*row) for row in found]
 
     def pairs(self, ids: Collection[str] | None = None) -> list[Pair]:
         """Return all stored pairs, or those with the given ids, ordered by id."""
         where = "" if ids is None else "WHERE pairs.id IN (SELECT unnest(?))"
         found = self.sql(
-            "SELECT x.text, x.key, x.grp, y.text, y.key, y.grp FROM pairs "
+            "SELECT x.text, x.key, x.grp, x.block, x.time, y.text, y.key, y.grp, y.block, y.time FROM pairs "
             f"JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b {where} ORDER BY pairs.id",
             () if ids is None else [sorted(ids)],
         )
-        return [Pair(Text(*row[:3]), Text(*row[3:])) for row in found]
+        return [Pair(Text(*row[:5]), Text(*row[5:])) for row in found]
+
+    def relations(self, ids: Collection[str] | None = None) -> list[Relation]:
+        """Return all stored relations, or those with the given ids, ordered by id."""
+        where = "" if ids is None else "WHERE r.id IN (SELECT unnest(?))"
+        found = self.sql(
+            "SELECT x.text, x.key, x.grp, x.block, x.time, s_start, s_end, s_type, o_start, o_end, o_type "
+            f"FROM relations r JOIN texts x ON x.id = r.text {where} ORDER BY r.id",
+            () if ids is None else [sorted(ids)],
+        )
+        return [Relation(Text(*row[:5]), Span(*row[5:8]), Span(*row[8:])) for row in found]
 
     def items(self, ids: Collection[str]) -> dict[str, Item]:
-        """Return the items with the given ids, records and pairs alike; an unknown id is absent."""
-        found: list[Item] = [*self.texts(ids), *self.pairs(ids)]
+        """Return the items with the given ids, whatever they are; an unknown id is absent."""
+        found: list[Item] = [*self.texts(ids), *self.pairs(ids), *self.relations(ids)]
         return {item.id: item for item in found}
 
     def add(self, rows: Iterable[Row | SetAside], progress: Callable[[int], None] | None = None) -> Added:
@@ -108,10 +140,10 @@ class Pool:
             twins[twin] = one
             if key:
                 keys[key] = one
-        known.update(row[0] for row in self.sql("SELECT id FROM pairs"))
+        known.update(row[0] for row in self.sql("SELECT id FROM pairs UNION ALL SELECT id FROM relations"))
         added = Added()
         texts: list[Text] = []
-        pairs: list[Pair] = []
+        made: list[Pair | Relation] = []
         for row in rows:
             added.read += 1
             if isinstance(row, SetAside):
@@ -136,21 +168,21 @@ class Pool:
             for text in row.item.texts:
                 if text.key:
                     keys[text.key] = text.id
-                if text.id in known and isinstance(row.item, Pair):
+                if text.id in known and not isinstance(row.item, Text):
                     continue
                 known.add(text.id)
                 texts.append(text)
                 twin = digest("twin", twin_key(text.text))
                 added.twins += twin in twins
                 twins[twin] = text.id
-            if isinstance(row.item, Pair):
-                pairs.append(row.item)
-            if len(texts) >= SHARD or len(pairs) >= SHARD:
-                self._write(texts, pairs)
-                texts, pairs = [], []
+            if not isinstance(row.item, Text):
+                made.append(row.item)
+            if len(texts) >= SHARD or len(made) >= SHARD:
+                self._write(texts, made)
+                texts, made = [], []
             if progress and added.read % 1000 == 0:
                 progress(added.read)
-        self._write(texts, pairs)
+        self._write(texts, made)
         if progress:
             progress(added.read)
         return added
@@ -170,23 +202,26 @@ class Pool:
             self._write([], made[start : start + SHARD], origin)
         return len(made)
 
-    def _write(self, texts: Sequence[Text], pairs: Sequence[Pair], origin: str = "import") -> None:
-        # texts first: a pair whose records are missing must never be seen
-        if texts:
-            rows = [
-                {"id": t.id, "key": t.key, "text": t.text, "grp": t.group, "twin": digest("twin", twin_key(t.text))}
-                for t in texts
-            ]
-            self._shard("texts", rows)
-        if pairs:
-            self._shard("pairs", [{"id": p.id, "a": p.a.id, "b": p.b.id, "origin": origin} for p in pairs])
+    def _write(self, texts: Sequence[Text], made: Sequence[Pair | Relation], origin: str = "import") -> None:
+        # texts first: a pair or relation whose records are missing must never be seen
+        twins = [digest("twin", twin_key(t.text)) for t in texts]
+        self._shard(
+            "texts",
+            [(t.id, t.key, t.text, t.group, twin, t.block, t.time) for t, twin in zip(texts, twins, strict=True)],
+        )
+        self._shard("pairs", [(p.id, p.a.id, p.b.id, origin) for p in made if isinstance(p, Pair)])
+        self._shard("relations", [(r.id, r.record.id, *r.spans, origin) for r in made if isinstance(r, Relation)])
 
-    def _shard(self, what: str, rows: list[dict[str, str]]) -> None:
+    def _shard(self, what: str, rows: Sequence[tuple[Any, ...]]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        name = digest("shard", [row["id"] for row in rows])[:16]
-        table = pa.table({key: pa.array([row[key] for row in rows], pa.string()) for key in rows[0]})
+        if not rows:
+            return
+        types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
+        name = digest("shard", [row[0] for row in rows])[:16]
+        cells = zip(TABLES[what].items(), zip(*rows, strict=True), strict=True)
+        table = pa.table({column: pa.array(values, types[kind]) for (column, kind), values in cells})
         write_atomically(self.folder / f"{what}-{name}.parquet", lambda path: pq.write_table(table, path))
 
     def damage(self) -> Iterator[str]:
@@ -194,7 +229,7 @@ class Pool:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for what in ("texts", "pairs"):
+        for what in TABLES:
             for path in self._shards(what):
                 try:
                     ids = pq.read_table(path, columns=["id"]).column("id").to_pylist()

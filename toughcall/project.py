@@ -2,136 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from toughcall import questions
+from toughcall.questions import Asks, near
 from toughcall.records import UsageError
+from toughcall.settings import Columns, EncoderSettings, GateSettings, MineSettings, Project, StudioSettings
 
 FILE = "project.toml"
 FORMAT = 1
 TOKEN_VARIABLE = "TOUGHCALL_STUDIO_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 URL = re.compile(r"https?://[^/\s@?#]+(/[^\s@?#]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of the user's files hold what; "" = there is none."""
-
-    text: str = "text"
-    text_b: str = ""
-    id: str = ""
-    id_b: str = ""
-    label: str = ""
-    group: str = ""
-    encoding: str = "utf-8"
-    separator: str = "|"
-    long: int = 1_000_000
-    """Texts above this many bytes are flagged; above 20 times as many they are set aside."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """The sentence encoder: `minilm` (packaged), a local folder, or a hub name."""
-
-    name: str = "minilm"
-    device: str = "auto"
-    batch: int = 64
-    cache: str = ""
-    """Where embeddings are kept; "" = the project's own folder `vectors`."""
-
-
-@dataclass(frozen=True, slots=True)
-class MineSettings:
-    """How a batch is mixed. Quotas are shares and need not sum to one."""
-
-    batch: int = 50
-    low: float = 0.4
-    high: float = 0.6
-    quotas: Mapping[str, float] = field(
-        default_factory=lambda: {
-            "in_band": 0.3,
-            "rare_class": 0.2,
-            "diverse": 0.25,
-            "disagreement": 0.05,
-            "random_audit": 0.2,
-        }
-    )
-    per_record: int = 3
-    near_duplicate: float = 0.97
-    candidates: int = 200_000
-    """How many pairs of records are scored at most; 0 = only pairs that were imported ready-made."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudioSettings:
-    """Label Studio: an empty url means the local server that `toughcall studio up` starts."""
-
-    url: str = ""
-    port: int = 0
-    overlap: int = 1
-    title: str = ""
-    folder: str = ""
-    """Where the local server keeps its data; "" = the project's own folder `studio`."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What a model must show before it ships."""
-
-    confidence: float = 0.95
-    min_gain: float = 0.0
-    min_items: int = 50
-    test_share: float = 0.2
-    floors: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """One project folder and everything its project.toml says."""
-
-    root: Path
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    hints: tuple[str, ...]
-    guideline: str = ""
-    seed: int = 0
-    data: Columns = field(default_factory=Columns)
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    mine: MineSettings = field(default_factory=MineSettings)
-    studio: StudioSettings = field(default_factory=StudioSettings)
-    gate: GateSettings = field(default_factory=GateSettings)
-
-    @property
-    def ledger(self) -> Path:
-        """The SQLite file with every event."""
-        return self.root / "ledger.sqlite"
-
-    @property
-    def pool(self) -> Path:
-        """The folder of Parquet shards."""
-        return self.root / "pool"
-
-    @property
-    def vectors(self) -> Path:
-        """The folder of cached embeddings."""
-        return (self.root / (self.encoder.cache or "vectors")).resolve()
-
-    @property
-    def models(self) -> Path:
-        """The registry's folder."""
-        return self.root / "models"
-
-    @property
-    def server(self) -> Path:
-        """The folder of the local Label Studio, which several projects may share."""
-        return (self.root / (self.studio.folder or "studio")).resolve()
 
 
 SECTIONS: dict[str, type] = {
@@ -141,9 +28,9 @@ SECTIONS: dict[str, type] = {
     "studio": StudioSettings,
     "gate": GateSettings,
 }
-TOP = {"format", "project", "labels", *SECTIONS}
-HEAD = {"name": str, "kind": str, "guideline": str, "seed": int}
-REASONS = ("in_band", "rare_class", "diverse", "disagreement", "random_audit")
+TOP = {"format", "project", *questions.TABLES, *SECTIONS}
+HEAD = {"name": str, "kind": str, "guideline": str, "seed": int, "null": str}
+REASONS = ("in_band", "rare_class", "spread", "diverse", "disagreement", "random_audit")
 
 
 def _fraction(value: Any) -> bool:
@@ -164,6 +51,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mine.per_record": (_at_least(1), "a whole number from 1"),
     "mine.near_duplicate": (_fraction, "a number from 0 to 1"),
     "mine.candidates": (_at_least(0), "a whole number from 0"),
+    "mine.window": (lambda v: v >= 0, "a number of days from 0 (0 = no window)"),
     "encoder.device": (lambda v: v in ("auto", "cpu", "cuda"), '"auto", "cpu" or "cuda"'),
     "encoder.batch": (_at_least(1), "a whole number from 1"),
     "gate.confidence": (lambda v: _fraction(v) and 0.5 <= v < 1, "a number from 0.5 to below 1"),
@@ -173,12 +61,6 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "studio.overlap": (_at_least(1), "a whole number from 1"),
     "studio.port": (lambda v: isinstance(v, int) and 0 <= v < 65536, "a port number, 0 = any free one"),
 }
-
-
-def near(word: str, known: Collection[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest known word, or "" when none is near."""
-    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def check_name(name: str, what: str) -> str:
@@ -207,10 +89,13 @@ def _section(name: str, raw: Any, errors: list[str]) -> Any:
             continue
         due = getattr(plain, key)
         value = float(given) if isinstance(due, float) and type(given) is int else given
+        value = tuple(given) if isinstance(due, tuple) and isinstance(given, list) else value
         if isinstance(due, Mapping):
             values[key] = _shares(where, value, errors)
         elif type(value) is not type(due):
             errors.append(f"{where} must be a {type(due).__name__}, not {value!r}")
+        elif isinstance(value, tuple) and not all(isinstance(one, str) and one for one in value):
+            errors.append(f"{where} must be a list of names, not {given!r}")
         elif where in CHECKS and not CHECKS[where][0](value):
             errors.append(f"{where} must be {CHECKS[where][1]}, not {value!r}")
         else:
@@ -232,7 +117,7 @@ def _shares(where: str, value: Any, errors: list[str]) -> dict[str, float]:
     return {key: float(share) for key, share in value.items() if _fraction(share)}
 
 
-def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
+def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
     """Return the project that `text` (TOML) describes; UsageError lists every mistake at once."""
     where = root / FILE
     try:
@@ -263,7 +148,15 @@ def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
     name = head.get("name", root.name)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         errors.append(f"project.name {name!r} is not a name of letters, digits, '.', '_' or '-'")
-    labels, hints = _labels(raw.get("labels", {}), errors)
+    labels, hints = questions.labels(raw, errors)
+    dimensions = questions.dimensions(raw, errors)
+    types, coarse = questions.types(raw, labels, errors), questions.coarse(raw, labels, errors)
+    tiers = questions.tiers(raw, dimensions, errors)
+    if kind in kinds:
+        questions.fitting(raw, kind, kinds[kind], dimensions, errors)
+    null = head["null"] if isinstance(head.get("null"), str) else ""
+    if null and labels and null not in labels:
+        errors.append(f"project.null names {null!r}, which is no label{near(null, labels)}: add it under [labels]")
     made_sections = {key: _section(key, raw.get(key, {}), errors) for key in SECTIONS}
     mine: MineSettings = made_sections["mine"]
     if mine.low >= mine.high:
@@ -271,6 +164,11 @@ def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
     for label in made_sections["gate"].floors:
         if labels and label not in labels:
             errors.append(f"gate.floors names {label!r}, which is no label{near(label, labels)}")
+    if kind in kinds and not mine.quotas:
+        made_sections["mine"] = replace(mine, quotas=kinds[kind].quotas)
+    for reason in {"in_band", "rare_class", "spread"} & set(mine.quotas) if kind in kinds else ():
+        if reason not in kinds[kind].quotas:
+            errors.append(f"mine.quotas.{reason} is not for kind {kind}: choose {', '.join(kinds[kind].quotas)}")
     url = made_sections["studio"].url
     if url and not URL.fullmatch(url):
         errors.append(
@@ -288,25 +186,16 @@ def parse(text: str, root: Path, kinds: Collection[str]) -> Project:
         hints,
         head.get("guideline", ""),
         head.get("seed", 0),
+        dimensions,
+        null,
+        types,
+        coarse,
+        tiers,
         **made_sections,
     )
 
 
-def _labels(raw: Any, errors: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not isinstance(raw, dict):
-        errors.append('[labels] must be a table of label = "description"')
-        return (), ()
-    for label, hint in raw.items():
-        if not isinstance(hint, str):
-            errors.append(f"labels.{label} must be a description in quotes, not {hint!r}")
-        if not label.strip() or label.startswith("__") or len(label) > 100 or not label.isprintable():
-            errors.append(f"labels.{label!r} is not a label: 1 to 100 printable characters, not starting with '__'")
-    if len(raw) == 1:
-        errors.append("[labels] needs at least two labels")
-    return tuple(raw), tuple(str(hint) or label for label, hint in raw.items())
-
-
-def load(folder: Path, kinds: Collection[str]) -> Project:
+def load(folder: Path, kinds: Mapping[str, Asks]) -> Project:
     """Read the project of `folder`; UsageError when there is none or its file has mistakes."""
     path = folder / FILE
     try:
@@ -327,25 +216,40 @@ def quoted(value: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in out) + '"'
 
 
+def toml(value: Any) -> str:
+    """Return a text, number, truth value or list of them as TOML."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(toml(one) for one in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def render(
     name: str,
     kind: str,
-    labels: Mapping[str, str],
-    columns: Mapping[str, str],
+    asked: Mapping[str, Mapping[str, Any]],
+    columns: Mapping[str, Any],
     *,
     guideline: str = "",
+    null: str = "",
+    quotas: Mapping[str, float],
     encoder: str = "minilm",
     settings: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a new project.toml as text, with every setting a newcomer may want to change.
 
-    `settings` overrides defaults by dotted name ("mine.batch", "mine.quotas.in_band").
+    `asked`: the tables of `questions.TABLES`, by name. `settings` overrides defaults by dotted name
+    ("mine.batch", "mine.quotas.in_band").
     """
     mine, gate = MineSettings(), GateSettings()
     tables: dict[str, dict[str, Any]] = {
+        **{table: dict(values) for table, values in asked.items() if table != "dimensions"},
+        **{f"dimensions.{quoted(one)}": dict(values) for one, values in asked.get("dimensions", {}).items()},
+        "data": {key: value for key, value in columns.items() if value},
         "encoder": {"name": encoder},
         "mine": {"batch": mine.batch, "low": mine.low, "high": mine.high},
-        "mine.quotas": dict(mine.quotas),
+        "mine.quotas": dict(quotas),
         "studio": {"url": "", "overlap": 1},
         "gate": {
             "confidence": gate.confidence,
@@ -358,6 +262,11 @@ def render(
         table, _, key = dotted.rpartition(".")
         tables[table][key] = value
     notes = {
+        "labels": 'label = "what it means": shown to experts and read by the untouched encoder',
+        "types": "which (subject type, object type) a label is legal for; a label not named here is legal for all",
+        "taxonomy": "coarse class = its labels",
+        "tiers": "name = from this weighted score on",
+        "gatekeeper": "below `least` on this dimension an item is in the lowest tier",
         "encoder": "minilm (packaged), a local folder, or a hub name",
         "mine": "low and high: the uncertain band on calibrated probability",
         "mine.quotas": "shares of a batch, by reason",
@@ -368,12 +277,13 @@ def render(
         "# A toughcall project. Unknown keys are refused, so a typo cannot be ignored.",
         f"format = {FORMAT}",
         *("", "[project]", f"name = {quoted(name)}", f"kind = {quoted(kind)}"),
-        *(f"guideline = {quoted(guideline)}", "seed = 0", ""),
-        '[labels]  # label = "what it means": shown to experts and read by the untouched encoder',
-        *(f"{quoted(label)} = {quoted(hint)}" for label, hint in labels.items()),
-        *("", "[data]", *(f"{key} = {quoted(value)}" for key, value in columns.items() if value)),
+        *(f"guideline = {quoted(guideline)}", "seed = 0"),
+        *([f"null = {quoted(null)}"] if null else []),
     ]
     for table, values in tables.items():
-        lines += ["", f"[{table}]  # {notes[table]}"]
-        lines += [f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        if not values and table in questions.TABLES:
+            continue
+        lines += ["", f"[{table}]" + (f"  # {notes[table]}" if table in notes else "")]
+        named = table in questions.TABLES and table != "gatekeeper"
+        lines += [f"{quoted(key) if named else key} = {toml(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ def probe_scores(folder: Path, encoder_name: str, device: str) -> list[list[floa
     encoder = load_encoder(encoder_name, device)
     if info.get("encoder_sha") != encoder.sha:
         raise IntegrityError(f"the encoder {encoder_name} is not the one the model was trained on")
-    texts = {text.id: text for item in items for text in item.texts}
+    texts = {text.id: text for item in items for text in item.views}
     vectors = Vectors(tuple(texts), encoder.encode([text.text for text in texts.values()]), encoder.name)
     return [[float(p) for p in row] for row in model.score(items, vectors).values]
 

@@ -6,19 +6,33 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import json
-import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toughcall.project import Columns, near
-from toughcall.records import Item, Pair, Schema, SetAside, Text, UsageError, Value
+from toughcall import spans
+from toughcall.questions import near
+from toughcall.records import Item, Pair, SetAside, Text, UsageError, Value
+from toughcall.schema import Schema
+from toughcall.settings import Columns
+from toughcall.spans import bad_character
 
 HUGE = 20
 """A text this many times above `Columns.long` is set aside instead of stored."""
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_DAY = 2_932_897
+"""The first day of the year 10000: a plain number beyond it is seconds or 20260105, not days."""
+BETWEEN = "\x1f"
+"""Stands between the values of a block; no value holds it, as control characters are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +51,16 @@ class _Number(str):
     __slots__ = ()
 
 
-def bad_character(text: str) -> str:
-    """Return what is wrong with a character of `text` (code point and position), or ""."""
-    for position, c in enumerate(text):
-        n = ord(c)
-        if 0xD800 <= n <= 0xDFFF:
-            return f"lone surrogate U+{n:04X} at position {position}"
-        if n < 32 and c not in "\t\n\r":
-            return f"control character U+{n:04X} at position {position}"
-    return ""
+_json = partial(json.loads, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
 
 
-def twin_key(text: str) -> str:
-    """Return the text as a careless reader sees it: NFKC, case folded, white space squeezed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+def _spelled(value: Any) -> Any:
+    """Return a Parquet value with its numbers spelled out, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _spelled(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_spelled(one) for one in value]
+    return _Number(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else value
 
 
 def check_encoding(path: Path, encoding: str) -> None:
@@ -125,7 +135,7 @@ def _jsonl_rows(path: Path, encoding: str) -> Iterator[tuple[str, dict[str, Any]
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+                row = _json(line)
             except (ValueError, RecursionError) as error:
                 yield where, SetAside(where, f"malformed JSON: {error}"[:200], line[:200])
                 continue
@@ -145,11 +155,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | SetAside]]
         for block in file.iter_batches(batch_size=10_000):
             for row in block.to_pylist():
                 number += 1
-                shown = {
-                    k: _Number(v) if isinstance(v, int | float) and not isinstance(v, bool) else v
-                    for k, v in row.items()
-                }
-                yield f"{path.name} row {number}", shown
+                yield f"{path.name} row {number}", _spelled(row)
     except (pa.ArrowInvalid, OSError) as error:
         raise UsageError(f"cannot read {path} as Parquet: {str(error).splitlines()[0]}") from None
 
@@ -199,10 +205,9 @@ def _key(row: Mapping[str, Any], column: str) -> tuple[str, str]:
     return ("", f"{column}: {problem}") if problem else (str(value), "")
 
 
-def _value(row: Mapping[str, Any], columns: Columns, schema: Schema) -> tuple[Value | None, str]:
-    """Return (label value, problem); an empty cell of a single-choice kind is no label."""
-    given = row[columns.label]
-    if given is None:
+def _chosen(given: Any, columns: Columns, schema: Schema) -> tuple[list[str] | None, str]:
+    """Return (labels, problem) of a label cell: None = unanswered, [] = somebody looked and no label applies."""
+    if given is None or (isinstance(given, str) and not given.strip()):
         return None, ""
     if isinstance(given, list):
         names = [str(name) for name in given]
@@ -210,19 +215,100 @@ def _value(row: Mapping[str, Any], columns: Columns, schema: Schema) -> tuple[Va
         names = [str(given)]
     else:
         names = [name.strip() for name in str(given).split(columns.separator) if name.strip()]
-    if schema.single and names == [""]:
+        if not names:
+            return None, ""
+    if schema.single or columns.none in schema.labels or columns.none not in names:
+        return names, ""
+    others = [name for name in names if name != columns.none]
+    return ([], "") if not others else (None, f"{columns.none!r} says that no label applies, yet {others[0]!r} does")
+
+
+def _numbers(row: Mapping[str, Any], columns: Columns, schema: Schema) -> tuple[list[tuple[str, float]], str]:
+    """Return ((dimension, number) of each that was answered, problem), from one cell or a column for each."""
+    known, held = {one.name: one for one in schema.dimensions}, row.get(columns.scores)
+    cells = held if isinstance(held, dict) else row
+    if cells is row and columns.scores not in known and not (held is None or held == ""):
+        return [], f"{columns.scores} holds {held!r:.40} where an object of dimensions and numbers is due"
+    if cells is held and (strange := [name for name in held if name not in known]):
+        return [], f"{columns.scores}: dimension not in schema: {strange[0]!r}{near(strange[0], known)}"
+    found = []
+    for name, one in known.items():
+        cell = cells.get(name)
+        if cells is held and isinstance(cell, dict):
+            if "score" not in cell:
+                return [], f"{name} holds no score"
+            cell = cell["score"]
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            continue
+        if not isinstance(cell, str) or not NUMBER.fullmatch(cell.strip()):
+            return [], f"{name} holds {cell!r:.40} where a number is due"
+        number = float(cell)
+        if not one.low <= number <= one.high:
+            return [], f"{name} is {number:g}, outside {one.low:g} to {one.high:g}"
+        found.append((name, number))
+    return found, ""
+
+
+def _value(
+    row: Mapping[str, Any], columns: Columns, schema: Schema, offered: Sequence[str] | None = None
+) -> tuple[Value | None, str]:
+    """Return (answer, problem) of a row; what is empty or missing is unanswered, never a "no"."""
+    column = columns.label if schema.labels else ""
+    chosen, problem = _chosen(row.get(column), columns, schema) if column else (None, "")
+    if problem:
+        return None, f"{column}: {problem}"
+    numbers, problem = _numbers(row, columns, schema) if schema.dimensions else ([], "")
+    if problem or (chosen is None and not numbers):
+        return None, problem
+    if schema.labels and chosen is None:
+        # kept alone, the number would say that no label applies
+        return None, f"{numbers[0][0]} is given, but no label{f' in {column}' if column else ''}"
+    value = (*(chosen or ()), *numbers)
+    problem = schema.check(value, offered)
+    return (None, f"{column}: {problem}") if problem else (schema.ordered(value), "")
+
+
+def _block(row: Mapping[str, Any], columns: Columns) -> tuple[str, str]:
+    """Return (what two records must share to be paired, problem); a value may be empty."""
+    cells = {name: "" if row[name] is None else row[name] for name in columns.block}
+    for name, cell in cells.items():
+        if isinstance(cell, dict | list):
+            return "", f"{name} holds {cell!r:.40} where one value is due"
+        if problem := bad_character(str(cell)):
+            return "", f"{name}: {problem}"
+    return BETWEEN.join(map(str, cells.values())), ""
+
+
+def _time(row: Mapping[str, Any], column: str) -> tuple[float | None, str]:
+    """Return (days since 1970-01-01, problem) of a date, a time or a number of days; no zone means UTC."""
+    value = row[column].isoformat() if isinstance(row[column], date) else row[column]
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None, ""
-    problem = schema.check(names)
-    return (None, f"{columns.label}: {problem}") if problem else (tuple(sorted(names, key=schema.labels.index)), "")
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+            if abs(float(value)) < LAST_DAY:
+                return float(value), ""
+        elif isinstance(value, str):
+            at = datetime.fromisoformat(value.strip())
+            return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH) / timedelta(days=1), ""
+    return None, f"{column} holds {value!r:.40} where a date like 2026-01-05 is due, or days since 1970-01-01"
 
 
-def _needed(columns: Columns) -> list[str]:
-    named = (columns.text, columns.text_b, columns.id, columns.id_b, columns.label, columns.group)
+def _needed(columns: Columns, *, spanned: bool) -> list[str]:
+    named = [columns.text, columns.id, columns.group]
+    if not spanned:
+        named += [columns.text_b, columns.id_b, *columns.block, columns.time]
     return [name for name in named if name]
 
 
-def read(path: Path, columns: Columns, schema: Schema) -> Iterator[Row | SetAside]:
-    """Yield a Row or a SetAside for every row of the file, in order.
+def _unnamed(row: Mapping[str, Any], columns: Columns, schema: Schema, *, spanned: bool) -> list[str]:
+    """Return the columns for labels and spans that the settings name and a row does not have."""
+    label = columns.label if schema.labels and not (spanned and "spans" in row) else ""
+    return [*([label] if label and label not in row else []), *(spans.unfound(row, columns) if spanned else [])]
+
+
+def read(path: Path, columns: Columns, schema: Schema, *, spanned: bool = False) -> Iterator[Row | SetAside]:
+    """Yield a Row or a SetAside for every row of the file, in order; with `spanned` for every relation of a row.
 
     Raises UsageError for a file that cannot be read at all: missing, wrong encoding, a missing column.
     """
@@ -231,18 +317,46 @@ def read(path: Path, columns: Columns, schema: Schema) -> Iterator[Row | SetAsid
         if isinstance(row, SetAside):
             yield row
             continue
-        missing = [name for name in _needed(columns) if name not in row]
-        if missing and not checked:
-            hint = near(missing[0], row)
+        missing = absent = [name for name in _needed(columns, spanned=spanned) if name not in row]
+        if not checked and not missing:
+            absent = _unnamed(row, columns, schema, spanned=spanned)
+            # a row may leave out what is unanswered: only a column that no row has is a wrong name
+            others = (other for _, other in raw_rows(path, columns) if isinstance(other, dict))
+            if absent and any(not _unnamed(other, columns, schema, spanned=spanned) for other in others):
+                absent = []
+        if absent and not checked:
+            hint = near(absent[0], row)
             raise UsageError(
-                f"{path} has no column {missing[0]!r}{hint}: found {', '.join(row)}; say --text, --id or --label"
+                f"{path} has no column {absent[0]!r}{hint}: found {', '.join(row)}; say --text, --id or --label"
             )
         checked = True
-        yield (
-            _row(where, row, columns, schema)
-            if not missing
-            else SetAside(where, f"no field {missing[0]!r}", str(row)[:200])
-        )
+        if missing:
+            yield SetAside(where, f"no field {missing[0]!r}", str(row)[:200])
+        elif spanned:
+            held = (columns.scores, *spans.ends(columns), "spans", "pairs")
+            yield from _relations(where, spans.unpacked(row, held), columns, schema)
+        else:
+            yield _row(where, spans.unpacked(row, [columns.scores]), columns, schema)
+
+
+def _relations(where: str, row: Mapping[str, Any], columns: Columns, schema: Schema) -> Iterator[Row | SetAside]:
+    text, problem = _text(row, columns.text, columns)
+    # an id beside two spans names the pair, not the text: as a key it would hide that two pairs share a text
+    whole = not problem and spans.form_of(text, row, columns) == "list"
+    key, unkeyed = _key(row, columns.id) if columns.id and whole else ("", "")
+    group, ungrouped = _key(row, columns.group) if columns.group else ("", "")
+    raw = str(row.get(columns.text, ""))[:200]
+    if problem := "; ".join(filter(None, (problem, unkeyed, ungrouped))):
+        yield SetAside(where, problem, raw)
+        return
+    for place, item, held in spans.relations(Text(text, key, group), row, columns, schema):
+        if isinstance(item, str):
+            yield SetAside(where + place, item, raw)
+            continue
+        own = columns if held is row else replace(columns, label="label")
+        value, problem = _value(held, own, schema, schema.offered(item))
+        long = len(item.record.text.encode()) > columns.long
+        yield SetAside(where + place, problem, raw) if problem else Row(where + place, item, value, long)
 
 
 def _row(where: str, row: Mapping[str, Any], columns: Columns, schema: Schema) -> Row | SetAside:
@@ -259,19 +373,21 @@ def _row(where: str, row: Mapping[str, Any], columns: Columns, schema: Schema) -
     # two pairs share a record
     key = cell(_key(row, columns.id)) if columns.id and (columns.id_b or not paired) else ""
     group = cell(_key(row, columns.group)) if columns.group else ""
-    value = cell(_value(row, columns, schema)) if columns.label else None
+    block = cell(_block(row, columns))
+    time = cell(_time(row, columns.time)) if columns.time else None
+    value = cell(_value(row, columns, schema))
     item: Item | None = None
     if paired:
         text_b = cell(_text(row, columns.text_b, columns))
         key_b = cell(_key(row, columns.id_b)) if columns.id_b else ""
         if not problems:
-            a, b = Text(text, key, group), Text(text_b, key_b, group)
+            a, b = Text(text, key, group, block, time), Text(text_b, key_b, group, block, time)
             if a.id == b.id or (a.text == b.text and a.key == b.key):
                 problems.append("a pair of a record with itself")
             else:
                 item = Pair(a, b)
     elif not problems:
-        item = Text(text, key, group)
+        item = Text(text, key, group, block, time)
     if problems or item is None:
         return SetAside(where, "; ".join(problems), str(row.get(columns.text, ""))[:200])
     return Row(where, item, value, any(len(t.text.encode()) > columns.long for t in item.texts))

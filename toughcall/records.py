@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
-Value: TypeAlias = tuple[str, ...]
-"""What an answer says: the chosen labels. One for `multiclass` and `pair`, any number for `multilabel`."""
+Bools: TypeAlias = NDArray[np.bool_]
+Reals: TypeAlias = NDArray[np.floating[Any]]
+Value: TypeAlias = tuple[str | tuple[str, float], ...]
+"""What an answer says: the chosen labels, then (dimension, number) for each dimension that was answered."""
 
 Source: TypeAlias = Literal["person", "pattern", "oracle", "import"]
 Trust: TypeAlias = Literal["gold", "silver"]
@@ -35,9 +37,8 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-@lru_cache(maxsize=1 << 18)
+@lru_cache(maxsize=1 << 18)  # asked for again and again while pairs are built
 def _text_id(key: str, text: str) -> str:
-    # asked for again and again while pairs are built
     return digest("text", key, text)
 
 
@@ -94,11 +95,16 @@ class DiskError(ToughcallError):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text. `key` is the user's own id ("" without one), `group` keeps related texts in one split."""
+    """One text. `key` is the user's own id ("" without one), `group` keeps related texts in one split.
+
+    `block` and `time` decide which records may be paired: equal blocks, and times (in days) near each other.
+    """
 
     text: str
     key: str = ""
     group: str = ""
+    block: str = field(default="", compare=False)
+    time: float | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -112,6 +118,11 @@ class Text:
     @property
     def texts(self) -> tuple[Text, ...]:
         """The records an item is made of; a split never separates two items that share one."""
+        return (self,)
+
+    @property
+    def views(self) -> tuple[Text, ...]:
+        """What the encoder reads of an item, one vector each."""
         return (self,)
 
 
@@ -144,36 +155,116 @@ class Pair:
         """Both records."""
         return (self.a, self.b)
 
-
-Item: TypeAlias = Text | Pair
+    @property
+    def views(self) -> tuple[Text, ...]:
+        """Both records."""
+        return (self.a, self.b)
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """What may be answered. Its version is stored with every batch; an answer outside it never trains."""
+class Span:
+    """Characters `start` to `end` (exclusive) of a text, and the type of what they name."""
 
-    kind: str
-    labels: tuple[str, ...]
-    single: bool
-    guideline: str = ""
-    hints: tuple[str, ...] = ()
-    """One description per label, shown as a hint and used by the untouched encoder; empty = the names."""
+    start: int
+    end: int
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A text with two marked spans; from subject to object, so that (a, b) and (b, a) are two questions."""
+
+    record: Text
+    subject: Span
+    object: Span
+
+    def __post_init__(self) -> None:
+        for span in (self.subject, self.object):
+            if not 0 <= span.start < span.end <= len(self.record.text):
+                raise ValueError(f"characters {span.start} to {span.end} are not in a text of {len(self.record.text)}")
+        if (self.subject.start, self.subject.end) == (self.object.start, self.object.end):
+            raise ValueError("a relation needs two different spans")
 
     @property
-    def version(self) -> str:
-        """A digest of what decides whether an answer is valid: not of guideline or hints."""
-        return digest("schema", self.kind, list(self.labels), self.single)[:12]
+    def id(self) -> str:
+        """The digest of the text's id and both spans with their types."""
+        return digest("relation", self.record.id, *self.spans)
 
-    def check(self, value: Sequence[str]) -> str:
-        """Return why `value` is not an answer under this schema, or "" when it is one."""
-        unknown = [v for v in value if v not in self.labels]
-        if unknown:
-            return f"label not in schema: {unknown[0]!r}"
-        if len(set(value)) != len(value):
-            return "the same label twice"
-        if self.single and len(value) != 1:
-            return f"{len(value)} choices where exactly one is due"
-        return ""
+    @property
+    def spans(self) -> tuple[int | str, ...]:
+        """Start, end and type of the subject, then of the object."""
+        s, o = self.subject, self.object
+        return (s.start, s.end, s.type, o.start, o.end, o.type)
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the subject's and the object's characters say."""
+        text = self.record.text
+        return text[self.subject.start : self.subject.end], text[self.object.start : self.object.end]
+
+    @property
+    def marked(self) -> str:
+        """The text with `[SUBJ] … [/SUBJ]` and `[OBJ] … [/OBJ]` around the spans."""
+        return mark(self, ("[SUBJ] ", " [/SUBJ]", "[OBJ] ", " [/OBJ]"))
+
+    def fields(self) -> dict[str, str]:
+        """Return what an expert sees, by the name of the field in the labelling interface."""
+        return {"text": self.marked}
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """The text: every relation of one text is on the same side of a split."""
+        return (self.record,)
+
+    @property
+    def views(self) -> tuple[Text, ...]:
+        """What the encoder reads: the text, and what joins the spans ("TAXON was collected from the STRAT")."""
+        s, o, text = self.subject, self.object, self.record.text
+        left, right = (s, o) if s.start <= o.start else (o, s)
+        between = text[left.end : max(left.end, right.start)]
+        return self.record, Text(" ".join(f"{left.type or 'it'} {between} {right.type or 'it'}".split()))
+
+
+def mark(item: Relation, marks: Sequence[str], escape: Callable[[str], str] = str) -> str:
+    """Return a relation's text with four marks at subject start and end, object start and end.
+
+    `escape` is applied to every piece of text between the marks. Where both spans begin, the longer one
+    opens first; where both end, it closes last.
+    """
+    text = item.record.text
+    points: list[tuple[int, int, int, str]] = []
+    for span, opens, closes in ((item.subject, marks[0], marks[1]), (item.object, marks[2], marks[3])):
+        # place, closing marks first, then the order among marks of one place
+        points += [(span.start, 1, span.start - span.end, opens), (span.end, 0, span.end - span.start, closes)]
+    out: list[str] = []
+    last = 0
+    for place, _, _, sign in sorted(points):
+        out += [escape(text[last:place]), sign]
+        last = place
+    return "".join([*out, escape(text[last:])])
+
+
+Item: TypeAlias = Text | Pair | Relation
+
+
+def chosen_of(value: Value) -> tuple[str, ...]:
+    """Return the labels of an answer."""
+    return tuple(one for one in value if isinstance(one, str))
+
+
+def numbers_of(value: Value) -> dict[str, float]:
+    """Return the numbers of an answer by dimension."""
+    return dict(one for one in value if not isinstance(one, str))
+
+
+def names_of(value: Value) -> tuple[str, ...]:
+    """Return the labels chosen and the dimensions answered."""
+    return tuple(one if isinstance(one, str) else one[0] for one in value)
+
+
+def value_of(raw: Sequence[Any]) -> Value:
+    """Return an answer's value from its JSON."""
+    return tuple(one if isinstance(one, str) else (str(one[0]), float(one[1])) for one in raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +351,7 @@ class Scores:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vectors:
     """Embeddings: `array[i]` belongs to the text with id `ids[i]`; shape (n, d), float32, unit length."""
 
@@ -272,10 +363,14 @@ class Vectors:
         if self.array.ndim != 2 or len(self.array) != len(self.ids):
             raise ValueError(f"array has shape {self.array.shape}, there are {len(self.ids)} ids")
 
+    @cached_property
+    def where(self) -> dict[str, int]:
+        """The row of each id."""
+        return {one: row for row, one in enumerate(self.ids)}
+
     def rows(self, ids: Sequence[str]) -> Floats:
         """Return the vectors of `ids` in that order, shape (len(ids), d); KeyError names a missing one."""
-        where = {one: row for row, one in enumerate(self.ids)}
-        return self.array[[where[one] for one in ids]]
+        return self.array[[self.where[one] for one in ids]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toughcall.model import evaluate, gate
+from toughcall.model.report import gap
 from toughcall.records import Floats, GateRefused, IntegrityError, Item, Label, NotEnoughData, UsageError
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
-    from toughcall.model.scorers import Scorer
+    from toughcall.model.scorers import Majority, Scorer
     from toughcall.model.train import Trained
 
 
@@ -34,6 +35,8 @@ class Retrained:
     dead: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
+    gap: str = ""
+    """How much better the model fits its own rows than new ones, where it gives numbers."""
 
 
 def sealed(ws: Workspace, test: Sequence[Label], *, reseal: bool = False) -> list[Label]:
@@ -89,7 +92,7 @@ def fitted(
         items,
         ws.vectors,
         labels,
-        corpus=[text.text for text in ws.pool.texts()],
+        corpus=ws.corpus,
         pool=ws.training_pool(),
         seed=ws.project.seed,
         hints=ws.label_hints,
@@ -104,26 +107,41 @@ def measured(
     test: Sequence[Label],
     items: Mapping[str, Item],
     thresholds: Floats | None = None,
+    constant: Floats | None = None,
 ) -> evaluate.Report:
-    """Return the report of a model on held-out rows, with its own thresholds or with others."""
+    """Return the report of a model on held-out rows, with its own thresholds or with others.
+
+    `constant`: what the best constant says, for the error that stands beside each of a model's.
+    """
     scores = model.score([items[label.item] for label in test], ws.vectors)
     used = model.thresholds if thresholds is None else thresholds
-    return evaluate.evaluate(model.name, ws.kind, ws.schema, test, scores, used, seed=ws.project.seed, role=role)
+    return evaluate.evaluate(
+        model.name, ws.kind, ws.schema, test, scores, used, seed=ws.project.seed, role=role, constant=constant
+    )
 
 
 def baselines(
     ws: Workspace, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
 ) -> list[evaluate.Report]:
     """Evaluate what needs no fine-tuning on the same rows: majority, TF-IDF + linear, the untouched encoder."""
-    from toughcall.model.scorers import Majority, WordHead
+    from toughcall.model.train import words_alone
 
     learnt = [items[label.item] for label in train]
-    corpus = [text.text for text in ws.pool.texts()]
-    return [
-        measured(ws, "majority", Majority.fit(ws.kind, ws.schema, train), test, items),
-        measured(ws, "tfidf", WordHead.fit(ws.kind, ws.schema, learnt, train, corpus=corpus), test, items),
-        measured(ws, "untouched", ws.untouched, test, items),
-    ]
+    majority = the_constant(ws, train)
+    words = words_alone(ws.kind, ws.schema, learnt, train, corpus=ws.corpus, seed=ws.project.seed)
+    # an encoder that has no opinion without labels leaves its place to the best constant
+    roles: dict[str, Scorer] = {"majority": majority, "tfidf": words, "untouched": ws.untouched}
+    if not ws.kind.labelled:
+        roles = {"tfidf": words, "untouched": majority}
+    shares = majority.shares
+    return [measured(ws, role, model, test, items, constant=shares) for role, model in roles.items()]
+
+
+def the_constant(ws: Workspace, train: Sequence[Label]) -> Majority:
+    """Return what can be said without reading: the classes' shares, or each dimension's mean."""
+    from toughcall.model.scorers import Majority
+
+    return Majority.fit(ws.kind, ws.schema, train)
 
 
 def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retrained:
@@ -159,9 +177,11 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     except NotEnoughData as too_few:
         test, note = [], str(too_few)
     if test:
-        reports = [*baselines(ws, train, test, items), measured(ws, "candidate", trained, test, items)]
+        mean = the_constant(ws, train).shares
+        reports = [*baselines(ws, train, test, items), measured(ws, "candidate", trained, test, items, constant=mean)]
         champion = ws.registry.champion()
-        against = measured(ws, "champion", ws.registry.load(champion), test, items) if champion else None
+        serving = ws.registry.load(champion) if champion else None
+        against = measured(ws, "champion", serving, test, items, constant=mean) if serving else None
         verdict = gate.judge(reports[-1], against, reports[:-1], _gate(ws, reports[-1].metric))
         if against is not None:
             reports.insert(-1, against)
@@ -186,7 +206,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         prove=lambda folder: prove(folder, settings.name, settings.device),
     )
     untouched = next((r for r in reports if r.role == "untouched"), None)
-    better = bool(reports) and untouched is not None and (reports[-1].value or 0.0) >= (untouched.value or 0.0)
+    not_below = bool(reports) and untouched is not None and not evaluate.better(untouched, reports[-1])
     ws.store.add_event(
         "retrain",
         {
@@ -194,7 +214,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "labels_digest": known,
             "labels": len(train),
             "dead": list(trained.dead),
-            "not_below": better or not reports,
+            "not_below": not_below or not reports,
             "outcome": verdict.outcome if verdict else "UNDECIDED",
             "sentence": verdict.sentence() if verdict else note,
             "left_out": left,
@@ -202,7 +222,9 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "checks": [dataclasses.asdict(check) for check in verdict.checks] if verdict else [],
         },
     )
-    return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note)
+    found = trained.chosen
+    told = "" if ws.kind.labelled else gap(-found["in_sample"], -found["out_of_fold"])[1]
+    return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note, told)
 
 
 def _forget_unjudged(ws: Workspace) -> None:

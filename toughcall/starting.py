@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from toughcall import project as projects
 from toughcall.loop import import_file
 from toughcall.model import kinds
-from toughcall.project import Columns
+from toughcall.questions import TABLES, Asks
 from toughcall.reading import raw_rows
 from toughcall.records import SetAside, UsageError
+from toughcall.settings import Columns
 from toughcall.store import Store
 from toughcall.workspace import Telling, Workspace
 
@@ -37,44 +39,85 @@ def parse_labels(text: str) -> dict[str, str]:
     return found
 
 
+def parse_types(text: str) -> dict[str, list[list[str]]]:
+    """Return {label: [[subject type, object type], …]} of 'occurs_in=TAXON>STRAT,found_at=TAXON>LOC'."""
+    found: dict[str, list[list[str]]] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        label, equals, ends = part.partition("=")
+        subject, arrow, object_ = ends.partition(">")
+        if not (equals and arrow and label.strip() and subject.strip() and object_.strip()):
+            raise UsageError(f"--types {part!r} is not LABEL=SUBJECT>OBJECT, for example occurs_in=TAXON>STRAT")
+        found.setdefault(label.strip(), []).append([subject.strip(), object_.strip()])
+    return found
+
+
+def ready_made(path: str | Path | None) -> dict[str, Any]:
+    """Return a ready project.toml as plain tables, {} without one."""
+    if not path:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read {path} as a project.toml: {error}") from None
+
+
+def asked_of(ready: Mapping[str, Any], options: Mapping[str, Any], kind: Asks) -> dict[str, dict[str, Any]]:
+    """Return the tables of questions: of a ready project.toml, with the command line's in their place."""
+    tables = {name: dict(ready.get(name, {})) for name in TABLES}
+    given = options.get("labels") or ""
+    if labels := parse_labels(given) if isinstance(given, str) else dict(given):
+        tables["labels"] = labels
+    if kind.labelled and not tables["labels"]:
+        tables["labels"] = dict.fromkeys(kind.default_labels, "")
+    if dimensions := parse_labels(options.get("dimensions") or ""):
+        ends = {"low": float(options["low"]), "high": float(options["high"])}
+        tables["dimensions"] = {name: {**ends, "hint": hint} for name, hint in dimensions.items()}
+    if types := parse_types(options.get("types") or ""):
+        tables["types"] = types
+    return tables
+
+
 def make_project(
-    root: Path,
-    telling: Telling,
-    *,
-    labels: str | Mapping[str, str] = "",
-    settings: Mapping[str, Any] | None = None,
-    **options: str,
+    root: Path, telling: Telling, *, settings: Mapping[str, Any] | None = None, **options: Any
 ) -> dict[str, Any]:
     """Make a project folder and import its file; nothing is left behind when that fails (C01, C02).
 
-    `labels`: {label: description}, or what `parse_labels` reads. `settings` overrides defaults by dotted
-    name ("mine.batch").
+    `options` are those of `toughcall init`; `labels` may also be {label: description}, `like` is a ready
+    project.toml whose questions and columns are taken over. `settings` overrides by dotted name ("mine.batch").
     """
     projects.check_name(root.name, "project name")
-    kind = kinds.get(options["kind"])
     if root.exists():
         raise UsageError(f"{root} exists already: choose another name, or go into it and run toughcall status")
-    columns = Columns(
-        text=options["text"],
-        text_b=options["text_b"],
-        id=options["key"],
-        label=options["label"],
-        group=options["group"],
-        encoding=options["encoding"],
-    )
-    data = Path(options["data"]) if options["data"] else None
-    labels = parse_labels(labels) if isinstance(labels, str) else dict(labels)
-    labels = labels or dict.fromkeys(kind.default_labels, "")
-    if not labels and data and columns.label:
-        labels = dict.fromkeys(found_labels(data, columns, single=kind.single), "")
-    if not labels:
+    ready = ready_made(options.get("like"))
+    head = ready.get("project", {})
+    name = options.get("kind") or str(head.get("kind", ""))
+    if not name:
+        raise UsageError(
+            f"say what kind of work it is: --kind {', '.join(kinds.KINDS)}, or --like a ready project.toml"
+        )
+    kind = kinds.get(name)
+    asked = asked_of(ready, options, kind)
+    given = {"id" if key == "key" else key: value for key, value in options.items() if value}
+    columns = {
+        **ready.get("data", {}),
+        **{field.name: given[field.name] for field in dataclasses.fields(Columns) if field.name in given},
+    }
+    columns = {key: tuple(value) if isinstance(value, list) else value for key, value in columns.items()}
+    data = Path(options["data"]) if options.get("data") else None
+    if kind.labelled and not asked["labels"] and data and columns.get("label"):
+        asked["labels"] = dict.fromkeys(found_labels(data, Columns(**columns), single=kind.single), "")
+    if kind.labelled and not asked["labels"]:
         raise UsageError(f'{kind.name} needs labels: add --labels "name=what it means,other=…", or --label COLUMN')
+    if not kind.labelled and not asked["dimensions"]:
+        raise UsageError(f'{kind.name} needs dimensions: add --dimensions "progress=what moves on,justice=…"')
     text = projects.render(
         root.name,
         kind.name,
-        labels,
-        {k: v for k, v in dataclasses.asdict(columns).items() if isinstance(v, str)},
-        guideline=options["guideline"],
+        asked,
+        columns,
+        guideline=options.get("guideline") or str(head.get("guideline", "")),
+        null=str(head.get("null", "")),
+        quotas=kind.quotas,
         encoder=options["encoder"],
         settings=settings or {},
     )
@@ -84,11 +127,12 @@ def make_project(
     try:
         made = projects.parse(text, aside, kinds.KINDS)
         (aside / projects.FILE).write_text(text, encoding="utf-8")
-        row: dict[str, Any] = {"project": str(root), "kind": kind.name, "labels": len(labels)}
+        asks = len(made.labels) or len(made.dimensions)
+        row: dict[str, Any] = {"project": str(root), "kind": kind.name, "labels": asks}
         with Store(made.ledger, create=True) as store:
             ws = Workspace(made, store, telling)
             if data:
-                added = import_file(ws, data, columns)
+                added = import_file(ws, data, made.data)
                 row |= {"read": added.read, "new": added.new, "known": added.known, "set aside": len(added.set_aside)}
         aside.rename(root)
     except BaseException:
@@ -105,7 +149,7 @@ def found_labels(path: Path, columns: Columns, *, single: bool) -> list[str]:
             continue
         value = row[columns.label]
         names = value if isinstance(value, list) else [value] if single else str(value).split(columns.separator)
-        found.update(str(name).strip() for name in names if str(name).strip())
+        found.update(str(name).strip() for name in names if str(name).strip() not in ("", columns.none))
     if len(found) > 200:
         raise UsageError(
             f"column {columns.label!r} of {path} holds {len(found)} different labels: is it the right column?"

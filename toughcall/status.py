@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toughcall.model import kinds
+from toughcall.model.report import notes
 from toughcall.pool import Pool
-from toughcall.records import Schema, Scores
+from toughcall.records import Scores, names_of
+from toughcall.schema import Schema
 from toughcall.store import Store
 from toughcall.telling import rows_out
 from toughcall.workspace import Workspace
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, Any]]:
     """Return the `top` most uncertain items, ties by id."""
-    doubt = ws.kind.uncertainty(scores.values)
+    doubt = ws.kind.uncertainty(scores)
     order = sorted(range(len(scores.ids)), key=lambda row: (-float(doubt[row]), scores.ids[row]))[:top]
     items = ws.pool.items([scores.ids[row] for row in order])
     rows = []
@@ -51,13 +53,12 @@ def class_counts(store: Store, pool: Pool, schema: Schema) -> list[dict[str, Any
     parts = store.parts()
     ids = [label.item for label in labels]
     records: dict[str, tuple[str, ...]] = {one: (one,) for one in ids}
-    if kinds.get(schema.kind).paired:
-        found = pool.sql("SELECT id, a, b FROM pairs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [ids])
-        records = {row[0]: (row[1], row[2]) for row in found}
+    if kinds.get(schema.kind).items != "texts":
+        records = {one: tuple(text.id for text in item.texts) for one, item in pool.items(ids).items()}
     tally: dict[str, Counter[str]] = {"train": Counter(), "test": Counter(), "": Counter()}
     for label in labels:
         sides = {parts.get(one, "") for one in records.get(label.item, ())}
-        tally[sides.pop() if len(sides) == 1 else ""].update(label.value)
+        tally[sides.pop() if len(sides) == 1 else ""].update(names_of(label.value))
     return [
         {
             "class": name,
@@ -65,7 +66,7 @@ def class_counts(store: Store, pool: Pool, schema: Schema) -> list[dict[str, Any
             "held_out": tally["test"][name],
             "unsplit": tally[""][name],
         }
-        for name in schema.labels
+        for name in (*schema.labels, *(d.name for d in schema.dimensions))
     ]
 
 
@@ -86,12 +87,12 @@ def class_rows(ws: Workspace) -> list[dict[str, Any]]:
 
 def status_rows(ws: Workspace) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the tables of `toughcall status`, each with its title."""
-    texts, pairs = ws.pool.counts()
+    texts, pairs, relations = ws.pool.counts()
     labels, torn = ws.store.labels(ws.schema.version)
     outcomes = Counter(answer.outcome for answer in ws.store.answers())
     head = {
         "records": texts,
-        "pairs": pairs,
+        **({"relations": relations} if ws.kind.spanned else {"pairs": pairs}),
         "labels": len(labels),
         "disagreements": len(torn),
         "skipped": outcomes["skip"],
@@ -158,9 +159,17 @@ def told(ws: Workspace, done: Retrained, as_json: bool) -> None:
     for why, count in done.left_out.items():
         if count:
             ws.telling.say(f"{count} labels left out: {why.replace('_', ' ')}")
-    if done.dead:
+    if done.dead and ws.kind.labelled:
         ws.telling.say(f"never predicted: {', '.join(done.dead)}")
     rows_out(report_rows(done), as_json=as_json)
+    if done.reports and not as_json:
+        for sentence in notes(done.reports[-1]):
+            sys.stdout.write(f"{sentence}\n")
+    if done.gap:
+        ws.telling.say(done.gap)
+    if rows := dimension_rows(done):
+        sys.stdout.write("" if as_json else "\n")
+        rows_out(rows, as_json=as_json)
     if done.verdict and not as_json:
         sys.stdout.write("\n")
         rows_out(
@@ -171,6 +180,23 @@ def told(ws: Workspace, done: Retrained, as_json: bool) -> None:
             as_json=False,
         )
         sys.stdout.write(f"\n{done.version}: {done.verdict.sentence()}\n")
+
+
+def dimension_rows(done: Retrained) -> list[dict[str, Any]]:
+    """Return one row per dimension of the newest model, the error of the training mean beside its own."""
+    return [
+        {
+            "dimension": row.label,
+            "weight": row.weight,
+            "n": row.n,
+            "MAE": row.mae,
+            "mean's MAE": row.constant_mae,
+            "RMSE": row.rmse,
+            "Pearson": row.pearson,
+            "Spearman": row.spearman,
+        }
+        for row in (done.reports[-1].per_dimension if done.reports else ())
+    ]
 
 
 def report_rows(done: Retrained) -> list[dict[str, Any]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import dataclasses
 import json
-import os
 import sqlite3
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from toughcall.records import (
     Label,
     Part,
     Pick,
-    Schema,
     SetAside,
     UsageError,
     Value,
+    chosen_of,
+    numbers_of,
+    value_of,
 )
+from toughcall.schema import Schema, schema_from
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -69,28 +72,16 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-@contextlib.contextmanager
-def lock(root: Path, command: str) -> Iterator[None]:
-    """Hold the project's one lock, or raise BusyError naming who does (C37, C51, C81).
+def _means(answers: Sequence[Answer]) -> list[tuple[str, float]]:
+    """Return the mean of the numbers given on each dimension, in the order they were first given.
 
-    The kernel frees it when the process ends, however it ends: there is never a stale lock.
+    Exact, so that a mean of numbers inside their range is inside it too, whoever answered first.
     """
-    path = root / ".lock"
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise DiskError(f"cannot open {path}: {error.strerror}; check the folder's permissions") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another command"
-            raise BusyError(f"{root} is in use by {holder}: wait for it to end, then run this again") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"toughcall {command} (process {os.getpid()})".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
+    given: dict[str, list[float]] = {}
+    for answer in answers:
+        for name, number in numbers_of(answer.value).items():
+            given.setdefault(name, []).append(number)
+    return [(name, statistics.mean(numbers)) for name, numbers in given.items()]
 
 
 class Store:
@@ -181,23 +172,17 @@ class Store:
         """Remember a schema under its version; writes only when it is new, so that a reader never waits."""
         if self.base.execute("SELECT 1 FROM schemas WHERE version = ?", (schema.version,)).fetchone():
             return
-        content = {
-            "kind": schema.kind,
-            "labels": schema.labels,
-            "single": schema.single,
-            "guideline": schema.guideline,
-            "hints": schema.hints,
-        }
         with self.transaction() as base:
-            base.execute("INSERT OR IGNORE INTO schemas VALUES (?, ?)", (schema.version, json.dumps(content)))
+            base.execute(
+                "INSERT OR IGNORE INTO schemas VALUES (?, ?)", (schema.version, json.dumps(dataclasses.asdict(schema)))
+            )
 
     def schema(self, version: str) -> Schema:
         """Return a remembered schema."""
         row = self.base.execute("SELECT content FROM schemas WHERE version = ?", (version,)).fetchone()
         if row is None:
             raise IntegrityError(f"schema {version} is not in {self.path}: run toughcall doctor")
-        raw = json.loads(row[0])
-        return Schema(raw["kind"], tuple(raw["labels"]), raw["single"], raw["guideline"], tuple(raw["hints"]))
+        return schema_from(json.loads(row[0]))
 
     def add_parts(self, parts: Mapping[str, Part], groups: Mapping[str, str]) -> None:
         """Freeze the part of new records; a record that has one keeps it, only its group may grow."""
@@ -322,7 +307,7 @@ class Store:
                 item=r[1],
                 annotator=r[2],
                 outcome=r[3],
-                value=tuple(json.loads(r[4])),
+                value=value_of(json.loads(r[4])),
                 batch=r[5],
                 schema=r[6],
                 source=r[7],
@@ -337,9 +322,10 @@ class Store:
     def labels(self, schema: str) -> tuple[list[Label], list[str]]:
         """Return (agreed labels by item id, ids in disagreement) of one schema version.
 
-        The rule: an item's label is the answer more annotators gave than any other; a tie is a
-        disagreement and neither trains nor evaluates. Where a person answered, only persons vote: an
-        imported or made label is what they were asked to check. Skips and "can't tell" do not vote.
+        The rule: an item's label is the answer more annotators gave than any other, with the mean of their
+        numbers on each dimension; a tie is a disagreement and neither trains nor evaluates. Where a person
+        answered, only persons vote: an imported or made label is what they were asked to check. Skips and
+        "can't tell" do not vote.
         """
         votes: dict[str, dict[str, Answer]] = {}
         for answer in self.answers():
@@ -351,13 +337,14 @@ class Store:
             said: dict[Value, list[Answer]] = {}
             persons = [answer for answer in votes[item].values() if answer.source == "person"]
             for answer in persons or votes[item].values():
-                said.setdefault(tuple(sorted(answer.value)), []).append(answer)
+                said.setdefault(tuple(sorted(chosen_of(answer.value))), []).append(answer)
             ranked = sorted(said.values(), key=len, reverse=True)
             if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
                 torn.append(item)
                 continue
             first = min(ranked[0], key=lambda answer: answer.trust != "gold")
-            labels.append(Label(item, first.value, first.source, first.trust, first.batch, len(ranked[0])))
+            value: Value = (*chosen_of(first.value), *_means(ranked[0]))
+            labels.append(Label(item, value, first.source, first.trust, first.batch, len(ranked[0])))
         return labels, torn
 
     def answered_schemas(self) -> dict[str, int]:

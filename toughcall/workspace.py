@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from toughcall import project as projects
-from toughcall.files import write_atomically
+from toughcall.files import lock, write_atomically
 from toughcall.model import kinds
+from toughcall.model.kind import Kind
 from toughcall.pool import Pool
-from toughcall.project import Project
-from toughcall.records import Floats, Item, Label, Part, Schema, Scores, SetAside, Text, UsageError, Vectors, digest
-from toughcall.store import Store, lock
+from toughcall.records import Floats, Item, Label, Part, Scores, SetAside, Text, UsageError, Vectors, digest
+from toughcall.schema import Schema
+from toughcall.settings import Project
+from toughcall.store import Store
 
 if TYPE_CHECKING:
     from toughcall.mining.embed import Encoder
@@ -51,10 +53,18 @@ def schema_of(project: Project) -> Schema:
     """Return what experts may answer in a project; UsageError when it has no labels."""
     kind = kinds.get(project.kind)
     labels = project.labels or kind.default_labels
-    if not labels:
+    if kind.labelled and not labels:
         raise UsageError(f"{project.root / projects.FILE} has no labels: list them under [labels]")
-    hints = project.hints if project.labels else ()
-    return kind.schema(labels, guideline=project.guideline, hints=hints)
+    return kind.schema(
+        labels,
+        guideline=project.guideline,
+        hints=project.hints if project.labels else (),
+        dimensions=project.dimensions,
+        types=project.types,
+        coarse=project.coarse,
+        tiers=project.tiers,
+        **({"null": project.null} if project.null in labels else {}),
+    )
 
 
 @dataclass
@@ -66,7 +76,7 @@ class Workspace:
     telling: Telling = field(default_factory=Silent)
 
     @cached_property
-    def kind(self) -> kinds.Kind:
+    def kind(self) -> Kind:
         """The kind of work."""
         return kinds.get(self.project.kind)
 
@@ -100,21 +110,31 @@ class Workspace:
 
     @cached_property
     def vectors(self) -> Vectors:
-        """A unit vector for every stored record; what cannot be embedded is set aside by name (C25)."""
+        """A unit vector for every stored record and whatever else the encoder reads of what may be asked.
+
+        What cannot be embedded is set aside by name (C25).
+        """
         from toughcall.mining.embed import embed
         from toughcall.mining.index import clean
 
         texts = self.pool.texts()
         if not texts:
             raise UsageError("the pool is empty: toughcall import FILE --text COLUMN fills it")
-        made = embed(texts, self.encoder, self.project.vectors, self.telling.bar("embedding texts"))
+        views = {view.id: view for item in self.pool.relations() for view in item.views}
+        wanted = list({**{text.id: text for text in texts}, **views}.values())
+        made = embed(wanted, self.encoder, self.project.vectors, self.telling.bar("embedding texts"))
         good, bad = clean(made)
         if bad:
             self.store.add_set_aside("embed", bad)
             self.telling.say(f"{len(bad)} texts have no usable vector and were set aside")
-        self.freeze_split(texts, good)
+        self.freeze_split(texts, self.of_records(good))
         self._tell_truncated(texts)
         return good
+
+    def of_records(self, vectors: Vectors) -> Vectors:
+        """Return the vectors of the stored records alone."""
+        ids = [text.id for text in self.pool.texts() if text.id in vectors.where]
+        return vectors if len(ids) == len(vectors.ids) else Vectors(tuple(ids), vectors.rows(ids), vectors.encoder)
 
     def _tell_truncated(self, texts: Sequence[Text]) -> None:
         """Say once per pool how many texts the encoder cuts off (C22)."""
@@ -134,16 +154,16 @@ class Workspace:
 
     @property
     def label_hints(self) -> Floats | None:
-        """The same vectors for training, None where labels have no meaning of their own (pairs)."""
-        return None if self.kind.paired else self.hint_vectors
+        """The same vectors for training, None where a description is no example of its label."""
+        return self.hint_vectors if self.kind.hinted else None
 
     @property
     def untouched(self) -> Scorer:
         """The encoder as it came, with no label learnt: the baseline every model has to beat."""
         from toughcall.model.scorers import Untouched
 
-        none = np.zeros((0, 0), np.float32)
-        return Untouched(self.kind, self.schema, none if self.kind.paired else self.hint_vectors)
+        told = self.kind.labelled and not self.kind.warm
+        return Untouched(self.kind, self.schema, self.hint_vectors if told else np.zeros((0, 0), np.float32))
 
     def freeze_split(self, texts: Sequence[Text], vectors: Vectors) -> None:
         """Give every new record its part, train or test, once for all, never splitting near-duplicates.
@@ -167,6 +187,12 @@ class Workspace:
             drawn = part_of(group, share, self.project.seed)
             new[text.id] = parts.get(text.id) or ("test" if group in held or drawn == "test" else "train")
         self.store.add_parts(new, {one: groups[one] for one in new})
+
+    @property
+    def corpus(self) -> list[str]:
+        """What word weights are counted on: the words that are read of whatever is stored."""
+        items: Sequence[Item] = self.pool.relations() if self.kind.spanned else self.pool.texts()
+        return self.kind.words_of(items)
 
     def training_pool(self) -> list[Text]:
         """Return the records of the training part: all that a model may learn from, labelled or not."""
@@ -198,14 +224,19 @@ class Workspace:
             "straddles": 0,
             "near_duplicate_of_test": 0,
             "no_vector": 0,
+            "illegal": 0,
             "silver_test": 0,
         }
         train: list[Label] = []
         test: list[Label] = []
         for label in labels:
             item = items.get(label.item)
-            if item is None or any(text.id not in usable for text in item.texts):
+            if item is None or any(view.id not in usable for view in item.views):
                 left["no_vector"] += 1
+                continue
+            if self.schema.check(label.value, self.schema.offered(item)):
+                # answered before the type table said otherwise
+                left["illegal"] += 1
                 continue
             part = self.part(item, parts)
             if part is None:
@@ -228,7 +259,7 @@ class Workspace:
         table = pa.table(
             {
                 "id": pa.array(scores.ids, pa.string()),
-                "uncertainty": pa.array(self.kind.uncertainty(scores.values)),
+                "uncertainty": pa.array(self.kind.uncertainty(scores)),
                 **{f"p:{label}": pa.array(scores.values[:, j]) for j, label in enumerate(scores.labels)},
                 **{f"part:{name}": pa.array(part) for name, part in scores.parts.items() if part.ndim == 1},
             }

@@ -1,12 +1,16 @@
-"""A real Label Studio for the tests that talk to one; it is never installed from here."""
+"""A real Label Studio for the tests that talk to one, never installed from here, and the fake beside it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.browser import account, logged_in
+from fakes.expert import Place, made
+from fakes.label_studio import FakeStudio
 
 from toughcall.annotate import server
 
@@ -24,3 +28,27 @@ def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.L
             yield server.up(folder)
         finally:
             server.down(folder)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.studio)])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The same contract on the fake and on the real server."""
+    if request.param == "real":
+        server = request.getfixturevalue("studio_server")
+        yield made(server)
+    else:
+        with FakeStudio() as fake:
+            yield made(fake)
+
+
+@pytest.fixture(scope="session")
+def expert(studio_server: server.Local) -> tuple[str, str]:
+    """Return e-mail and password of an account made as `toughcall studio users add` makes it."""
+    return account(studio_server, "clara")
+
+
+@pytest.fixture
+def page(studio_server: server.Local, expert: tuple[str, str]) -> Iterator[Any]:
+    """Yield a page of a browser in which the expert has logged in; leaving it, nothing outside was asked."""
+    with logged_in(studio_server.url, *expert) as made:
+        yield made

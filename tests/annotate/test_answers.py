@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from toughcall.annotate.answers import read_answers
 from toughcall.annotate.tasks import NONE, to_result, to_tasks
-from toughcall.records import CANT_TELL, Answer, Batch, Item, Pair, Pick, Schema, SetAside, Text
+from toughcall.records import CANT_TELL, Answer, Batch, Item, Pair, Pick, SetAside, Text
+from toughcall.schema import Schema
 
 SINGLE = Schema("multiclass", ("animal", "machine", "food"), True)
 MANY = Schema("multilabel", ("a", "b", "c"), False)
@@ -48,7 +49,7 @@ def exported(result: Any, schema: Schema = SINGLE, item: Item = ITEM, **more: An
 def read(
     *tasks: Any, schema: Schema = SINGLE, item: Item = ITEM, instance: str = "studio-1"
 ) -> tuple[list[Answer], list[SetAside]]:
-    return read_answers(list(tasks), {"b001": schema}, {item.id: item.fields()}, instance)
+    return read_answers(list(tasks), {"b001": schema}, {item.id: item}, instance)
 
 
 def reason_of(*tasks: Any, schema: Schema = SINGLE) -> str:
@@ -148,7 +149,7 @@ def test_c44_without_unique_id_the_key_comes_from_id_and_item() -> None:
         (choice("Food"), "label not in schema: 'Food'"),
         (choice("food", "animal"), "2 choices where exactly one is due"),
         (choice("food", "food"), "the same label twice"),
-        (choice("food") + choice("animal"), "2 regions where one choice control is due"),
+        (choice("food") + choice("animal"), "the control answer twice in one answer"),
         (choice("food", CANT_TELL), "together with another choice"),
         (choice(NONE), "label not in schema: '__none__'"),
         (choice("food", from_name="other"), 'another control: "other"'),
@@ -245,7 +246,7 @@ def test_c53_each_batch_is_read_under_its_own_schema() -> None:
     wider = Schema("multiclass", (*SINGLE.labels, "plant"), True)
     old, new = exported(choice("plant")), exported(choice("plant"), unique_id="u-18")
     new["data"]["batch"] = "b002"
-    answers, aside = read_answers([old, new], {"b001": SINGLE, "b002": wider}, {ITEM.id: ITEM.fields()}, "studio-1")
+    answers, aside = read_answers([old, new], {"b001": SINGLE, "b002": wider}, {ITEM.id: ITEM}, "studio-1")
     assert [(one.batch, one.schema, one.value) for one in answers] == [("b002", wider.version, ("plant",))]
     assert [one.reason for one in aside] == ["label not in schema: 'plant'"]
 

@@ -1,131 +1,55 @@
-"""An expert in a real browser: logs in, opens the stream, presses a key, submits; the label reaches the ledger.
-
-With TOUGHCALL_SHOTS=FOLDER the interfaces are also saved there as task-KIND.png, for the documents.
-"""
+"""An expert in a real browser: logs in, opens the stream, presses a key, submits; the label reaches the ledger."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from fakes.browser import CHROMIUM, MISSING, account
 
-from toughcall import demo_data, loop
+from toughcall import loop
 from toughcall.annotate import people, server
-from toughcall.project import Columns
 from toughcall.records import Batch, Pick
+from toughcall.settings import Columns
 from toughcall.workspace import opened
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
-QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS = [*QUIET.split(), "--disable-component-update", "--disable-sync"]
 pytestmark = [
     pytest.mark.studio,
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium, then run pytest -m browser"),
+    pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
 ]
 
-TROUBLE = {
-    "machine": "pumps, drives, valves, anything that turns or leaks",
-    "control": "PLC, sensors, alarms, signals, network",
-    "building": "doors, roofs, heating, light, water on the floor",
-    "safety": "somebody was hurt or could have been",
-    "supplies": "fuel, parts or material are missing or wrong",
-}
-
-
-def tickets(*names: str) -> list[dict[str, str]]:
-    """Return the demo's incident tickets of these numbers, in this order."""
-    with demo_data.data_file("incidents/tickets.csv").open(encoding="utf-8", newline="") as file:
-        found = {row["ticket"]: row for row in csv.DictReader(file)}
-    return [found[name] for name in names]
-
-
-def clauses(*names: str) -> list[dict[str, str]]:
-    """Return the demo's privacy clauses of these numbers, in this order."""
-    lines = demo_data.data_file("clauses/clauses.jsonl").read_text(encoding="utf-8").splitlines()
-    found = {row["clause"]: row for row in map(json.loads, lines)}
-    return [{"text": found[name]["text"]} for name in names]
-
-
-WORK: dict[str, tuple[dict[str, str], str, Callable[[], list[dict[str, str]]]]] = {
+TICKETS = (
+    "Pump 3 in the north hall leaks oil at the shaft seal, about a cup per shift.",
+    "Since the night shift the shaft seal of pump 3 drips; a pan stands under it.",
+    "The PLC of line 2 lost its connection twice this morning.",
+)
+WORK: dict[str, tuple[dict[str, str], str, list[dict[str, str]]]] = {
     "multiclass": (
-        TROUBLE,
+        {"machine": "pumps, drives, valves", "control": "PLC, sensors, network", "safety": "somebody was hurt"},
         "What is the trouble? Where two fit, choose the one that has to be put right first.",
-        lambda: [{"text": row["text"]} for row in tickets("t0002", "t0004")],
+        [{"text": text} for text in TICKETS[:2]],
     ),
     "multilabel": (
-        demo_data.CLAUSES,
+        {"collection": "what is gathered", "retention": "how long it is kept", "sharing": "who else gets it"},
         "Tick everything the clause speaks of. A purpose counts only when it is named.",
-        lambda: clauses("cl-0003", "cl-0426"),
+        [{"text": "We keep your address for two years."}, {"text": "We collect your e-mail and give it to partners."}],
     ),
     "pair": (
         {"similar": "both tickets tell of the same event", "not_similar": "two different events"},
         "Do both tickets tell of the same event? The same kind of trouble on another day is not the same event.",
-        lambda: [{"a": a["text"], "b": b["text"]} for a, b in [tickets("t0002", "t0004"), tickets("t0003", "t0004")]],
+        [{"a": a, "b": b} for a, b in (TICKETS[:2], TICKETS[1:])],
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def expert(studio_server: server.Local) -> tuple[str, str]:
-    """Return e-mail and password of an account made as `toughcall studio users add` makes it."""
-    return account(studio_server, "clara")
-
-
-PASSWORDS: dict[str, str] = {}
-
-
-def account(local: server.Local, name: str) -> tuple[str, str]:
-    """Return e-mail and password of somebody's account, made at its first use."""
-    email = f"{name}.browser@example.com"
-    password = PASSWORDS.setdefault(email, people.new_password())
-    people.add_person(local.url, local.token, email, password)
-    return email, password
-
-
-@pytest.fixture
-def page(studio_server: server.Local, expert: tuple[str, str]) -> Iterator[Any]:
-    """Yield a page of a browser in which the expert has logged in; leaving it, nothing outside was asked."""
-    from playwright.sync_api import sync_playwright
-
-    wanted: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        made = browser.new_page(viewport={"width": 1366, "height": 768})
-        made.set_default_timeout(120_000)
-        made.on("request", lambda request: wanted.append(request.url))
-        made.goto(f"{studio_server.url}/user/login/")
-        made.fill("input[name=email]", expert[0])
-        made.fill("input[name=password]", expert[1])
-        made.click("form [type=submit]")
-        made.wait_for_url(lambda url: "/user/login" not in url)
-        yield made
-        browser.close()
-    hosts = {urlsplit(url).hostname for url in wanted if urlsplit(url).scheme not in ("data", "blob")}
-    assert len(wanted) > 20
-    assert hosts == {"127.0.0.1"}
-
-
-def shot(page: Any, name: str) -> None:
-    """Save what the page shows, when somebody asked for pictures."""
-    folder = os.environ.get("TOUGHCALL_SHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"task-{name}.png")
 
 
 @pytest.mark.parametrize(
     ("kind", "keys", "value"),
     [
         ("multiclass", "1", ("machine",)),
-        ("multilabel", "143", ("collection", "third_party_sharing", "consent_choice")),
+        ("multilabel", "31", ("collection", "sharing")),
         ("pair", "1", ("similar",)),
     ],
 )
@@ -148,8 +72,8 @@ def test_a_key_and_submit_reach_the_ledger(
     (root / "project.toml").write_text(text.replace('guideline = ""', f'guideline = "{guideline}"'), encoding="utf-8")
     columns = Columns(text="a", text_b="b") if kind == "pair" else Columns()
     with opened(root, "test") as ws:
-        loop.import_file(ws, write_csv("pool.csv", rows()), columns)
-        order = {frozenset(row.values()): place for place, row in enumerate(rows())}
+        loop.import_file(ws, write_csv("pool.csv", rows), columns)
+        order = {frozenset(row.values()): place for place, row in enumerate(rows)}
         items = list(ws.pool.pairs() if kind == "pair" else ws.pool.texts())
         items.sort(key=lambda item: order[frozenset(item.fields().values())])
         picks = tuple(Pick(item.id, "in_band", 0.5, rank) for rank, item in enumerate(items, 1))
@@ -168,7 +92,6 @@ def test_a_key_and_submit_reach_the_ledger(
         assert all(text in shown for text in due)
         assert not all(text in shown for text in taken)
         assert page.locator(".tc-answer input:checked").count() == 0
-        shot(page, kind)
         for key in keys:
             page.keyboard.press(key)
         page.wait_for_function(f"document.querySelectorAll('.tc-answer input:checked').length == {len(keys)}")

@@ -19,8 +19,8 @@ import pytest
 from toughcall import loop, retraining
 from toughcall.annotate import people, server
 from toughcall.annotate.tasks import to_result
-from toughcall.project import Columns
 from toughcall.records import CANT_TELL, Batch, GateRefused, Pick
+from toughcall.settings import Columns
 from toughcall.workspace import Workspace, opened
 
 pytestmark = pytest.mark.studio

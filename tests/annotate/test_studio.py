@@ -19,17 +19,6 @@ from toughcall.annotate.studio import Studio
 from toughcall.records import RemoteError, ToughcallError, UsageError
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.studio)])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The same contract on the fake and on the real server."""
-    if request.param == "real":
-        server = request.getfixturevalue("studio_server")
-        yield made(server)
-    else:
-        with FakeStudio() as fake:
-            yield made(fake)
-
-
 @pytest.fixture
 def fake() -> Iterator[FakeStudio]:
     """A fake server of its own."""

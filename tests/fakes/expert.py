@@ -10,7 +10,7 @@ import httpx
 
 from toughcall.annotate import sync
 from toughcall.annotate.studio import Studio
-from toughcall.records import Schema
+from toughcall.schema import Schema
 
 CONFIG = """<View><Text name="text" value="$text"/><Choices name="answer" toName="text" choice="single-radio">
 <Choice value="yes"/><Choice value="no"/></Choices></View>"""

@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from fakes.interface import refused_config, refused_data
+
 Answer = tuple[int, Any]
 
 MODES = {
@@ -159,6 +161,8 @@ class FakeStudio:
     def create_project(self, *, query: dict[str, str], body: Any) -> Answer:
         if not 3 <= len(body["title"]) <= 50:
             return 400, {"detail": "Validation error", "validation_errors": {"title": ["Ensure this field has ..."]}}
+        if problem := refused_config(body["label_config"]):
+            return 400, {"detail": "Validation error", "validation_errors": {"label_config": [problem]}}
         number = max(self.projects, default=0) + 1
         made = {
             "description": "",
@@ -200,13 +204,8 @@ class FakeStudio:
         if number not in self.projects:
             return 404, "<!doctype html>"
         one = self.projects[number]
-        keys = re.findall(r'<Text[^>]*value="\$(\w+)"', one.fields["label_config"])
-        errors: list[Any] = []
-        for place, task in enumerate(body):
-            bad = [key for key in keys if not isinstance(task["data"].get(key), str | int | float | list)]
-            errors.append(
-                f'Error at item {place}: "{bad[0]}" key is expected in task data [assume: ...] :: {task}' if bad else {}
-            )
+        bad = [refused_data(one.fields["label_config"], task["data"]) for task in body]
+        errors = [f"Error at item {n}: {one} [assume: ...] :: {body[n]}" if one else {} for n, one in enumerate(bad)]
         if any(errors) or not body:
             return 400, {"detail": "Validation error", "validation_errors": {"non_field_errors": errors or ["none"]}}
         for task in body:

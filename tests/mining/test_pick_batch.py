@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toughcall.mining.batch import cold_start, pick_batch, shares
+from toughcall.model.kinds import KINDS
 from toughcall.records import Batch, Pick
 
-REASONS = ["in_band", "rare_class", "diverse", "disagreement", "random_audit"]
+REASONS = ["in_band", "rare_class", "spread", "diverse", "disagreement", "random_audit"]
 QUOTAS = st.dictionaries(st.sampled_from(REASONS), st.floats(0, 1), min_size=1).filter(lambda q: sum(q.values()) > 1e-9)
 
 
@@ -56,7 +57,7 @@ def test_a_cold_start_keeps_the_sum(quotas: dict[str, float]) -> None:
     before = dict(quotas)
     cold = cold_start(quotas)
     assert sum(cold.values()) == pytest.approx(sum(quotas.values()))
-    assert not {"in_band", "disagreement"} & set(cold)
+    assert not {"in_band", "spread", "disagreement"} & set(cold)
     assert all(cold[reason] == quotas[reason] for reason in ("rare_class", "random_audit") if reason in quotas)
     assert quotas == before
 
@@ -119,6 +120,27 @@ def test_the_cap_is_for_pairs_only() -> None:
     assert items(batch) == ["1", "2"]
 
 
+def test_the_cap_holds_for_the_relations_of_one_text() -> None:
+    """A text with forty relations gives at most `per_record` of a batch; the others come from other texts."""
+    texts = {f"long {n}": ("long",) for n in range(40)} | {f"short {n}": (f"text {n}",) for n in range(5)}
+    batch = pick({"in_band": list(texts)}, {"in_band": 1.0}, 7, records=texts)
+    assert items(batch) == ["long 0", "long 1", "long 2", "short 0", "short 1", "short 2", "short 3"]
+    assert len(items(pick({"in_band": list(texts)}, {"in_band": 1.0}, 20, records=texts))) == 8
+
+
+def test_numbers_are_asked_by_expected_error_and_before_that_by_type() -> None:
+    """The quotas of `scores`: 40 % spread, which a model that learnt nothing gives to the typical items."""
+    quotas = KINDS["scores"].quotas
+    assert shares(quotas, 20) == {"spread": 8, "diverse": 7, "random_audit": 5}
+    assert shares(cold_start(quotas), 20) == {"diverse": 15, "random_audit": 5}
+    candidates = {"spread": range(10, 30), "diverse": range(30, 50), "random_audit": range(50, 60)}
+    batch = pick(candidates, dict(quotas), 20)
+    assert Counter(one.reason for one in batch.picks) == {"spread": 8, "diverse": 7, "random_audit": 5}
+    silent = pick({**candidates, "spread": []}, dict(quotas), 20)
+    assert Counter(one.reason for one in silent.picks) == {"diverse": 15, "random_audit": 5}
+    assert silent.shortfall == {"spread": 8}
+
+
 def test_a_shortfall_is_named_and_filled_by_others() -> None:
     """What a reason cannot fill is said and goes to the others; the audit never fills for them."""
     batch = pick(
@@ -159,7 +181,7 @@ POOL = st.lists(st.integers(0, 40), unique=True, max_size=25)
 
 @given(
     lists=st.dictionaries(st.sampled_from(REASONS), POOL, min_size=1),
-    weights=st.lists(st.floats(0.01, 1), min_size=5, max_size=5),
+    weights=st.lists(st.floats(0.01, 1), min_size=len(REASONS), max_size=len(REASONS)),
     size=st.integers(0, 30),
     asked=st.sets(st.integers(0, 40), max_size=20),
     modulus=st.integers(5, 41),

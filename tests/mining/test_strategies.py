@@ -35,7 +35,9 @@ def context_for(scores: Scores, seed: int = 3) -> dict[str, Any]:
 
 def with_parts(scored: Any, values: Any, ids: Any = ()) -> Scores:
     n = len(values)
-    return scored(values, ids=ids, cosine=np.linspace(0, 1, n), tfidf=np.linspace(1, 0, n) ** 2)
+    return scored(
+        values, ids=ids, cosine=np.linspace(0, 1, n), tfidf=np.linspace(1, 0, n) ** 2, spread=np.linspace(0, 1, n)
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -71,11 +73,11 @@ def test_two_runs_and_any_order_of_the_pool_pick_the_same_c23(scored: Any, reaso
         assert choose(reason, mixed, 10, rng=rng(), **context) == first
 
 
-@pytest.mark.parametrize("reason", ["in_band", "rare_class", "disagreement"])
+@pytest.mark.parametrize("reason", ["in_band", "rare_class", "spread", "disagreement"])
 def test_equal_scores_go_by_id_c23(scored: Any, reason: str) -> None:
     """When nothing distinguishes the items, the ids decide (C23)."""
     ids = [f"{i * 37 % 20:02d}" for i in range(20)]
-    scores = scored(np.full(20, 0.5), ids=ids, cosine=np.ones(20), tfidf=np.ones(20))
+    scores = scored(np.full(20, 0.5), ids=ids, cosine=np.ones(20), tfidf=np.ones(20), spread=np.ones(20))
     assert names(choose(reason, scores, 5, rng=rng())) == ["00", "01", "02", "03", "04"]
 
 
@@ -195,6 +197,21 @@ def test_the_rarest_class_is_asked_most(scored: Any) -> None:
     assert Counter(pick.note[2] for pick in picks) == {"x": 40, "y": 20, "z": 10}
     of_x = [pick.score for pick in picks if pick.note[2] == "x"]
     assert of_x == sorted(of_x, reverse=True)
+
+
+def test_the_widest_expected_error_is_asked_first(scored: Any) -> None:
+    """Numbers: what the model expects to miss by most comes first, whatever the numbers are; the note says how much."""
+    picks = choose("spread", scored([0.5, 0.0, 1.0], spread=[0.1, 0.333, 0.2]), 2, rng=rng())
+    assert [(pick.item, pick.note) for pick in picks] == [
+        ("i001", "expected error 33% of the range"),
+        ("i002", "expected error 20% of the range"),
+    ]
+    assert [pick.score for pick in picks] == pytest.approx([0.333, 0.2])
+
+
+def test_without_an_expected_error_nothing_is_spread(scored: Any) -> None:
+    """A model that does not say how far off it is gives no pick for that reason, instead of the first ids."""
+    assert choose("spread", scored([0.5, 0.6], cosine=[1, 2]), 2, rng=rng()) == []
 
 
 def test_disagreement_needs_both_parts(scored: Any) -> None:

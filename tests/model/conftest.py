@@ -1,4 +1,4 @@
-"""Planted data for the model's tests: random unit vectors with classes in them, no encoder."""
+"""Planted data for the model's tests: random unit vectors with classes or numbers in them, no encoder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ import pytest
 
 from toughcall.model import kinds
 from toughcall.model.evaluate import evaluate
-from toughcall.model.kinds import Kind
+from toughcall.model.kind import Kind
 from toughcall.model.registry import Registry, load_folder, read_probe
 from toughcall.model.train import Trained, train
-from toughcall.records import Floats, Item, Label, Pair, Schema, Scores, Text, Vectors
+from toughcall.records import Floats, Item, Label, Pair, Relation, Scores, Span, Text, Vectors
+from toughcall.schema import Dimension, Schema
 
 LABELS = ("animal", "machine", "food")
 WORDS = {"animal": "fox wolf hare", "machine": "pump gear motor", "food": "bread soup pear"}
+
+TYPES = (
+    ("occurs_in", (("TAXON", "STRAT"), ("TAXON", "LOC"))),
+    ("found_at", (("TAXON", "LOC"), ("STRAT", "LOC"))),
+    ("part_of", (("STRAT", "STRAT"), ("LOC", "LOC"))),
+)
+ENTITIES = {"TAXON": "fox wolf hare", "STRAT": "shale marl clay", "LOC": "quarry cliff cave"}
+JOINED = {"NO_RELATION": "is not", "occurs_in": "occurs in", "found_at": "was found at", "part_of": "belongs to"}
+"""What may stand between the spans of each relation; `TYPES` leaves the null label legal everywhere."""
+
+DIMENSIONS = (
+    Dimension("clarity", 0.0, 10.0, 0.5, step=1.0),
+    Dimension("warmth", 1.0, 5.0, 0.3, step=0.5),
+    Dimension("reach", -1.0, 1.0, 0.2),
+)
 
 
 def unit(array: Floats) -> Floats:
@@ -58,6 +74,10 @@ def _planted(
     name: str = "multiclass", n: int = 60, seed: int = 0, noise: float = 0.8, labels: tuple[str, ...] = LABELS
 ) -> Planted:
     kind, rng = kinds.get(name), np.random.default_rng(seed)
+    if kind.spanned:
+        return _relations(kind, n, rng, noise)
+    if not kind.labelled:
+        return _numbers(kind, n, rng, noise)
     centres = unit(rng.normal(size=(len(labels), 16)))
     if kind.paired:
         schema = kind.schema(kind.default_labels)
@@ -87,6 +107,56 @@ def _planted(
     vectors = Vectors(tuple(t.id for t in texts), array, "planted")
     answers = [Label(t.id, tuple(labels[j] for j in np.flatnonzero(row))) for t, row in zip(texts, true, strict=True)]
     return Planted(kind, schema, texts, vectors, answers, centres)
+
+
+def _relations(kind: Kind, n: int, rng: np.random.Generator, noise: float) -> Planted:
+    """Two typed spans in a text; what stands between them, and its vector, say which legal relation it is."""
+    schema = kind.schema(tuple(JOINED), types=TYPES)
+    centres, table = unit(rng.normal(size=(len(JOINED), 16))), dict(TYPES)
+    everywhere = tuple(sorted({pair for pairs in table.values() for pair in pairs}))
+    items: list[Item] = []
+    vectors: dict[str, Floats] = {}
+    answers = []
+    for i in range(n):
+        true = int(rng.integers(len(JOINED)))
+        label = schema.labels[true]
+        possible = table.get(label, everywhere)
+        types = possible[int(rng.integers(len(possible)))]
+        subject, object_ = (str(rng.choice(ENTITIES[one].split())) for one in types)
+        middle = f" {JOINED[label]} {i} "
+        text = f"site {i}: {subject}{middle}{object_} today"
+        start = text.index(subject)
+        behind = start + len(subject) + len(middle)
+        item = Relation(
+            Text(text, f"r{i}"),
+            Span(start, start + len(subject), types[0]),
+            Span(behind, behind + len(object_), types[1]),
+        )
+        vectors[item.views[0].id] = rng.normal(size=16)
+        vectors[item.views[1].id] = centres[true] + noise * rng.normal(size=16) / 4
+        items.append(item)
+        answers.append(Label(item.id, (label,)))
+    return Planted(
+        kind, schema, items, Vectors(tuple(vectors), unit(np.array([*vectors.values()])), "p"), answers, centres
+    )
+
+
+def _numbers(kind: Kind, n: int, rng: np.random.Generator, noise: float) -> Planted:
+    """A direction of the vectors for each dimension, and a word where its number is above the middle."""
+    schema = kind.schema((), dimensions=DIMENSIONS)
+    array, ways = unit(rng.normal(size=(n, 16))), unit(rng.normal(size=(len(DIMENSIONS), 16)))
+    shares = np.clip(0.5 + 0.9 * array @ ways.T + 0.05 * noise * rng.normal(size=(n, len(DIMENSIONS))), 0.0, 1.0)
+    texts: list[Item] = []
+    answers = []
+    for i, row in enumerate(shares):
+        words = [
+            f"much {d.name}" if share > 0.5 else f"little {d.name}" for d, share in zip(DIMENSIONS, row, strict=True)
+        ]
+        texts.append(Text(f"note {i}: {', '.join(words)}", f"s{i}"))
+        given = [d.low + float(share) * (d.high - d.low) for d, share in zip(DIMENSIONS, row, strict=True)]
+        given = [round(v / d.step) * d.step if d.step else v for d, v in zip(DIMENSIONS, given, strict=True)]
+        answers.append(Label(texts[-1].id, tuple((d.name, v) for d, v in zip(DIMENSIONS, given, strict=True))))
+    return Planted(kind, schema, texts, Vectors(tuple(t.id for t in texts), array, "planted"), answers, ways)
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,31 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
 from toughcall.model import kinds
-from toughcall.model.evaluate import Report, evaluate, interval, macro_f1, paired, resampled, roc_auc, weights
-from toughcall.records import Floats, IntegrityError, Label, Schema, Scores
+from toughcall.model.evaluate import (
+    Report,
+    evaluate,
+    from_confusion,
+    interval,
+    macro_f1,
+    paired,
+    resampled,
+    roc_auc,
+    weights,
+)
+from toughcall.records import Floats, IntegrityError, Label, Scores
+from toughcall.schema import Dimension, Schema
 
 quick = settings(max_examples=40, deadline=None)
 
 
 def report_of(
-    name: str, answers: list[tuple[str, ...]], values: Any, labels: tuple[str, ...] = ("a", "b", "c"), **other: Any
+    name: str, answers: list[Any], values: Any, labels: tuple[str, ...] = ("a", "b", "c"), **other: Any
 ) -> Report:
-    """Evaluate given probabilities against given answers."""
+    """Evaluate given probabilities, or numbers as shares of 0 to 10, against given answers."""
     kind = kinds.get(name)
     schema: Schema = kind.schema(kind.default_labels or labels)
+    if not kind.labelled:
+        schema = kind.schema((), dimensions=tuple(Dimension(label) for label in labels))
     array: Floats = np.asarray(values, dtype=np.float32).reshape(len(answers), len(kind.columns(schema)))
     ids = tuple(f"i{n}" for n in range(len(answers)))
     rows = [Label(one, answer) for one, answer in zip(ids, answers, strict=True)]
@@ -117,6 +130,25 @@ def test_postmortem_004_accuracy_is_called_accuracy() -> None:
     assert [round(row.recall or 0, 4) for row in report.per_class[:3]] == [0.8547, 0.7727, 0.9804]
 
 
+def test_coarse_classes_by_hand() -> None:
+    """003-like nesting: a wrong label under the right coarse class is right one level up; four labels, two classes."""
+    kind = kinds.get("multiclass")
+    schema = dataclasses.replace(kind.schema(("fox", "wolf", "pump", "gear")), coarse=("A", "A", "M", "M"))
+    # fox 3 right, 1 wolf; wolf 1 right, 1 fox, 1 pump; pump 2 right; gear 1 right, 1 fox, 1 pump
+    report = from_confusion("m", kind, schema, [[3, 1, 0, 0], [1, 1, 1, 0], [0, 0, 2, 0], [1, 0, 1, 1]])
+    assert report.others["accuracy"] == pytest.approx(7 / 12)
+    assert report.others["coarse_accuracy"] == pytest.approx(10 / 12)
+    # animals: 6 of 7 found, 7 said; machines: 4 of 5 found, 5 said
+    assert report.others["coarse_macro_f1"] == pytest.approx((12 / 14 + 8 / 10) / 2)
+    assert report.value == pytest.approx((6 / 9 + 2 / 5 + 4 / 6 + 2 / 4) / 4)
+    flat = from_confusion("m", kind, kind.schema(schema.labels), [[3, 1, 0, 0], [1, 1, 1, 0], [0] * 4, [1, 0, 1, 1]])
+    assert not [name for name in flat.others if name.startswith("coarse")]
+    # a coarse class may have the name of a label, and may stand in any order
+    mixed = dataclasses.replace(schema, coarse=("gear", "fox", "fox", "gear"))
+    report = from_confusion("m", kind, mixed, [[3, 1, 0, 0], [1, 1, 1, 0], [0, 0, 2, 0], [1, 0, 1, 1]])
+    assert report.others["coarse_accuracy"] == pytest.approx(9 / 12)
+
+
 three = st.lists(st.booleans(), min_size=3, max_size=3)
 bits = st.lists(st.tuples(three, three), min_size=1, max_size=25)
 levels = st.sampled_from([0.0, 0.1, 0.3, 0.30000001, 0.5, 1.0])
@@ -159,12 +191,14 @@ def test_roc_auc_is_sklearns_on_the_rows_and_on_every_resample(rows: list[tuple[
 @given(st.data())
 def test_a_report_survives_json_and_its_tables_add_up(data: st.DataObject) -> None:
     """C60, C66: no NaN in JSON, from_json(to_json) is equal, and the confusion table has the supports as margins."""
-    for name in kinds.KINDS:
-        columns = 1 if name == "pair" else 3
-        labels = ("similar", "not_similar") if name == "pair" else ("a", "b", "c")
+    for name, kind in kinds.KINDS.items():
+        columns = 1 if kind.paired else 3
+        labels = kind.default_labels or ("a", "b", "c")
         one = st.sampled_from(labels).map(lambda v: (v,))
-        many = st.sets(st.sampled_from(labels)).map(lambda v: tuple(sorted(v)))
-        answers = data.draw(st.lists(many if name == "multilabel" else one, max_size=8))
+        some = st.sets(st.sampled_from(labels)).map(lambda v: tuple(sorted(v)))
+        answers: list[Any] = data.draw(st.lists(one if kind.single else some, max_size=8))
+        if not kind.labelled:
+            answers = [tuple((dim, data.draw(st.floats(0, 10))) for dim in dims) for dims in answers]
         values = data.draw(
             st.lists(
                 st.lists(probability, min_size=columns, max_size=columns), min_size=len(answers), max_size=len(answers)
@@ -178,6 +212,7 @@ def test_a_report_survives_json_and_its_tables_add_up(data: st.DataObject) -> No
             assert report.value == (pytest.approx(again, abs=1e-8) if np.isfinite(again) else None)
         if report.confusion:
             table = np.array(report.confusion)
+            assert kind.single
             assert table.sum() == len(answers)
             assert table.sum(axis=1).tolist() == [row.support for row in report.per_class]
             assert table.sum(axis=0).tolist() == [row.predicted for row in report.per_class]

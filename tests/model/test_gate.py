@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.model import kinds
-from toughcall.model.evaluate import Report, evaluate
+from toughcall.model.evaluate import Report, better, evaluate, paired
 from toughcall.model.gate import Gate, Verdict, judge
 from toughcall.records import Label, Scores
+from toughcall.schema import Dimension
 
 N = 80
 TRUE = np.arange(N) % 2 == 0
 PAIR, LABELLED = Gate("roc_auc", min_items=50), Gate("macro_f1", min_items=50)
+NUMBERS = Gate("weighted_mae", min_items=50)
 
 
 @functools.lru_cache
@@ -49,14 +51,32 @@ def macro(model: str, wrong: int, role: str = "candidate", start: int = 0) -> Re
     return evaluate(model, kind, schema, rows, scores, kind.plain(schema), seed=0, role=role)
 
 
+@functools.lru_cache
+def error(model: str, size: float, role: str = "candidate", seed: int = 0, *, answered: bool = True) -> Report:
+    """Return a report on two dimensions whose numbers are `size` off on average, above and below."""
+    kind = kinds.get("scores")
+    schema = kind.schema((), dimensions=(Dimension("a", 0.0, 10.0, 3.0), Dimension("b", 0.0, 10.0, 1.0)))
+    rng = np.random.default_rng(seed)
+    true = np.tile(np.linspace(4.0, 6.0, N)[:, None], 2)
+    # gaps of every size from none to twice the mean
+    gap = size * rng.permuted(np.tile(np.linspace(0.0, 2.0, N)[:, None], 2), axis=0) * rng.choice([-1, 1], size=(N, 2))
+    ids = tuple(f"i{n}" for n in range(N))
+    given = [tuple(zip("ab", row, strict=True)) if answered else () for row in true.tolist()]
+    rows = [Label(one, value) for one, value in zip(ids, given, strict=True)]
+    scores = Scores(ids, ("a", "b"), ((true + gap) / 10.0).astype(np.float32), model)
+    return evaluate(model, kind, schema, rows, scores, kind.plain(schema), seed=0, role=role)
+
+
 def verdict(candidate: Report, champion: Report | None = None, *others: Report, gate: Gate | None = None) -> Verdict:
     """Judge; an untouched encoder that knows nothing stands by when no baseline is given."""
-    if not others:
-        others = (auc("untouched", 0.0, "untouched", candidate.n) if candidate.metric == "roc_auc" else LOW,)
-    return judge(candidate, champion, others, gate or (PAIR if candidate.metric == "roc_auc" else LABELLED))
+    stands = {"roc_auc": auc("untouched", 0.0, "untouched", candidate.n), "weighted_mae": FAR}
+    gates = {"roc_auc": PAIR, "weighted_mae": NUMBERS}
+    others = others or (stands.get(candidate.metric, LOW),)
+    return judge(candidate, champion, others, gate or gates.get(candidate.metric, LABELLED))
 
 
 LOW = macro("untouched", 40, "untouched")
+FAR = error("untouched", 2.0, "untouched", seed=9)
 
 
 def test_a_clear_win_promotes_with_both_numbers_and_the_interval() -> None:
@@ -197,6 +217,63 @@ def test_postmortem_001_none_of_its_models_would_have_shipped() -> None:
     untouched = auc("untouched", 0.8, "untouched")
     for strength in (0.75, 0.7, 0.4, 0.8):
         assert verdict(auc("tuned", strength), None, untouched).outcome == "KEEP"
+
+
+def test_of_errors_the_smaller_is_better() -> None:
+    """003: a smaller weighted MAE ships, with the figures as they are and the gain counted as above 0."""
+    new, old = error("new", 0.5), error("old", 1.5, "champion", seed=1)
+    assert (new.value, old.value) == pytest.approx((0.5, 1.5), abs=1e-6)
+    assert (better(new, old), better(old, new), better(new, new)) == (True, False, False)
+    found = verdict(new, old)
+    assert found.outcome == "PROMOTE"
+    assert found.sentence().startswith("PROMOTE new: weighted_mae new 0.500 against old 1.500, difference +1.000 [+0.")
+    gain, low, high = paired(new, old, seed=0) or (0.0, 0.0, 0.0)
+    assert (gain, 0 < low < gain < high) == (pytest.approx(1.0, abs=1e-6), True)
+    back, low_back, high_back = paired(old, new, seed=0) or (0.0, 0.0, 0.0)
+    assert (back, low_back, high_back) == pytest.approx((-gain, -high, -low))
+
+
+@pytest.mark.parametrize("role", ["champion", "untouched", "tfidf"])
+def test_c67_an_error_that_is_equal_or_greater_is_kept_out(role: str) -> None:
+    """C67: the very same error, a greater one and a far greater one: KEEP against any rival, with both figures."""
+    for size, seed in ((0.5, 0), (0.4, 3), (0.1, 3)):
+        rival = error("rival", size, role, seed)
+        champion = rival if role == "champion" else None
+        others = (FAR,) if champion else (rival,) if role == "untouched" else (FAR, rival)
+        found = verdict(error("new", 0.5), champion, *others)
+        assert found.outcome == "KEEP"
+        assert f"new 0.500 against rival {size:.3f}" in found.sentence()
+
+
+def test_a_smaller_error_whose_interval_reaches_zero_is_undecided() -> None:
+    """Rule: a small gain on these rows is not shipped; one that min_gain swallows is kept out."""
+    new, old = error("new", 0.5), error("old", 0.54, "champion", seed=4)
+    found = verdict(new, old)
+    assert found.outcome == "UNDECIDED"
+    assert "difference +0.040 [-0." in found.sentence()
+    assert "the interval reaches 0" in found.sentence()
+    wide = error("old", 1.5, "champion", seed=1)
+    for asked, due in ((0.5, "PROMOTE"), (0.95, "UNDECIDED"), (1.0, "KEEP"), (1.2, "KEEP")):
+        assert verdict(new, wide, gate=Gate("weighted_mae", min_gain=asked)).outcome == due
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("who", ["candidate", "champion", "untouched"])
+def test_c68_an_error_that_is_missing_or_not_finite_refuses(who: str, value: float | None) -> None:
+    """C68: smaller is better, but minus infinity, NaN or nothing is no figure: KEEP on whichever side."""
+    reports = {"candidate": error("new", 0.5), "champion": error("old", 1.5, "champion", seed=1), "untouched": FAR}
+    assert judge(reports["candidate"], reports["champion"], [FAR], NUMBERS).outcome == "PROMOTE"
+    reports[who] = dataclasses.replace(reports[who], value=value)
+    found = judge(reports["candidate"], reports["champion"], [reports["untouched"]], NUMBERS)
+    assert found.outcome == "KEEP"
+
+
+def test_c68_rows_on_which_no_number_was_answered_ship_nothing() -> None:
+    """C68: no answered dimension: no error at all, which is not an error of 0."""
+    empty = error("new", 0.5, answered=False)
+    assert empty.value is None
+    assert verdict(empty).outcome == "KEEP"
+    assert paired(empty, empty, seed=0) is None
 
 
 wrongs = st.sampled_from([0, 1, 2, 8, 10, 12, 20, 40])

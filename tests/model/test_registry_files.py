@@ -182,7 +182,7 @@ def test_a_head_whose_files_do_not_fit_its_labels_is_refused(stocked: Registry) 
     with pytest.raises(IntegrityError, match="2 outputs and 3 labels"):
         Head.restore(head.config(), {**head.arrays(), "coef": head.arrays()["coef"][:2]}, "m")
     with pytest.raises(IntegrityError, match="labels"):
-        Head.restore({**head.config(), "labels": ["machine", "animal", "food"]}, head.arrays(), "m")
+        Head.restore({**head.config(), "columns": ["machine", "animal", "food"]}, head.arrays(), "m")
     same = Head.restore(head.config(), head.arrays(), "m")
     assert dataclasses.replace(same, name=head.name).config() == head.config()
 

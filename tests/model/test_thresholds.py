@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.model import kinds
-from toughcall.model.thresholds import ENOUGH, RESAMPLES, best_threshold, fit_thresholds
+from toughcall.model.thresholds import LEAST_GAIN, MOST_CUTS, RESAMPLES, SHIFTS, best_threshold, macro_f1, shifted
 
 quick = settings(max_examples=120, deadline=None)
 rows = st.lists(
@@ -24,10 +26,20 @@ def f1(truth: np.ndarray, p: np.ndarray, cut: float, drawn: np.ndarray) -> float
     return float((2 * hit / np.maximum(both, 1e-9)).mean())
 
 
-def drawn_as_fitted(n: int) -> np.ndarray:
-    """Return the very resamples of the fit, the rows themselves first."""
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    return np.vstack([np.ones(n), draws]).astype(float)
+def drawn_as_fitted(truth: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return how much each row weighs in each resample of the fit, the rows themselves first, shape (201, n).
+
+    Rows between two positives are drawn together; here each of them gets its share.
+    """
+    levels = sorted(set(p.tolist()))
+    below = dict(zip(levels, [levels[0] / 2, *((a + b) / 2 for a, b in itertools.pairwise(levels))], strict=True))
+    cuts = sorted({below[v] for v in p[truth].tolist()})
+    cell = [(bool(t), sum(cut <= v for cut in cuts)) for t, v in zip(truth, p.tolist(), strict=True)]
+    every = [(t, n) for t in (False, True) for n in range(len(cuts) + 1)]
+    count = np.array([cell.count(one) for one in every])
+    drawn = np.random.default_rng(0).multinomial(len(p), count / len(p), RESAMPLES)
+    drawn = np.vstack([count, drawn]) / np.maximum(count, 1)
+    return drawn[:, [every.index(one) for one in cell]]
 
 
 @quick
@@ -42,10 +54,15 @@ def test_no_threshold_is_better_than_the_fitted_one_on_what_it_maximises(
     if not truth.any() or truth.all():
         assert cut == 0.5
         return
-    drawn = drawn_as_fitted(len(p))
+    drawn = drawn_as_fitted(truth, p)
     reached = f1(truth, p, cut, drawn)
     for other in (0.5, *np.unique(p)):
         assert reached >= f1(truth, p, float(other), drawn) - 1e-6
+    assert (p[truth] >= cut).any()
+    # halfway between the least probability above it, which a positive has, and the greatest below
+    above = p[p >= cut].min()
+    assert above in p[truth]
+    assert cut == pytest.approx((float(above) + float(p[p < cut].max(initial=0.0))) / 2, abs=1e-7)
 
 
 @quick
@@ -79,8 +96,9 @@ def test_postmortem_000_a_label_that_0_5_never_predicts_is_found() -> None:
     p = np.where(truth, rng.uniform(0.22, 0.40, 44), rng.uniform(0.02, 0.24, 44)).astype(np.float32)
     assert not (p >= 0.5).any()
     for kind, columns in (("multilabel", 6), ("pair", 1)):
-        values = np.repeat(p[:, None], columns, axis=1)
-        cuts = fit_thresholds(kinds.get(kind), np.repeat(truth[:, None], columns, axis=1), values)
+        values, mine = np.repeat(p[:, None], columns, axis=1), kinds.get(kind)
+        schema = mine.schema(mine.default_labels or tuple("abcdef"))
+        cuts = mine.thresholds(schema, np.repeat(truth[:, None], columns, axis=1), values, 0)
         assert cuts.shape == (columns,)
         assert cuts.dtype == np.float32
         assert ((p >= cuts[0]) & truth).sum() >= 8
@@ -111,19 +129,71 @@ def rare(positives: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     return truth, p.astype(np.float32)
 
 
-def test_a_rare_exclusive_class_wins_earlier_when_it_has_enough_rows() -> None:
+def test_many_positives_cost_no_more_cuts_and_hardly_any_f1() -> None:
+    """Rule: 300 cuts spread over 2,000 positives reach the best F1 of all cuts within 0.005."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000) < 0.5
+    p = (1 / (1 + np.exp(-rng.normal(np.where(truth, 1.0, -1.0), 1.5)))).astype(np.float32)
+    assert len(set(p[truth].tolist())) > 5 * MOST_CUTS
+    whole = np.ones((1, len(p)))
+    best = max(f1(truth, p, float(cut), whole) for cut in np.unique(p)[::5])
+    assert f1(truth, p, best_threshold(truth, p), whole) >= best - 0.005
+
+
+def plainly(truth: np.ndarray, p: np.ndarray) -> float:
+    """Return macro F1 of plain argmax."""
+    return macro_f1(truth, np.eye(truth.shape[1], dtype=bool)[p.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "relation"])
+def test_a_rare_exclusive_class_wins_earlier_where_that_gains(kind: str) -> None:
     """Post-mortem 004: a class that argmax never names gets a lower threshold and is named."""
-    kind = kinds.get("multiclass")
+    mine = kinds.get(kind)
+    schema = mine.schema(("a", "b", "c"))
     truth, p = rare(30)
-    assert not kind.chosen(p, kind.plain(kind.schema(("a", "b", "c"))))[:, 0].any()
-    cuts = fit_thresholds(kind, truth, p)
-    said = kind.chosen(p, cuts)
-    assert (said[:, 0] == truth[:, 0]).all()
-    assert 0 < cuts[0] < 0.5
-    assert ((cuts > 0) & (cuts < 1)).all()
+    assert not mine.chosen(p, mine.plain(schema))[:, 0].any()
+    cuts = mine.thresholds(schema, truth, p, 0)
+    said = mine.chosen(p, cuts)
+    assert (said == truth).all()
+    assert cuts.dtype == np.float32
+    # by hand: shares 0.15, 0.5 and 0.35; the least shift that names the class is the square root
+    assert cuts.tolist() == pytest.approx([0.5 * (0.15 / 0.5) ** 0.5, 0.5, 0.5 * (0.35 / 0.5) ** 0.5])
 
 
-def test_below_the_least_count_an_exclusive_class_keeps_one_half() -> None:
-    """Rule: a divisor fitted on a handful of rows would be noise."""
-    truth, p = rare(ENOUGH - 1)
-    assert fit_thresholds(kinds.get("multiclass"), truth, p)[0] == 0.5
+def test_equal_shares_are_never_shifted() -> None:
+    """Rule: one number moves all classes by their share alone: equal shares stay at one half."""
+    truth = np.eye(3, dtype=bool)[np.arange(30) % 3]
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+    assert shifted(truth, p, kinds.get("multiclass").chosen).tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(("near", "moved"), [(2, False), (9, True)])
+def test_a_gain_under_a_hundredth_changes_nothing(near: int, moved: bool) -> None:
+    """Rule: the least shift within 0.01 of the best out-of-fold macro F1: a few rows do not turn the scale."""
+    truth = np.zeros((1000, 2), dtype=bool)
+    truth[:700, 0] = truth[700:, 1] = True
+    p = np.where(truth, 0.9, 0.1)
+    # some of the rarer class stand just behind: a shift finds them all
+    p[700 : 700 + near] = [0.55, 0.45]
+    before = plainly(truth, p)
+    cuts = shifted(truth, p, kinds.get("multiclass").chosen)
+    gain = 1.0 - before
+    assert (gain > LEAST_GAIN) == moved
+    assert (cuts.tolist() != [0.5, 0.5]) == moved
+    assert macro_f1(truth, kinds.get("multiclass").chosen(p, cuts)) == pytest.approx(1.0 if moved else before)
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10), st.integers(0, 10)), min_size=1, max_size=30))
+def test_no_shift_is_a_hundredth_better_than_the_one_taken(rows_: list[tuple[int, int, int]]) -> None:
+    """Rule: out-of-fold macro F1 is at most 0.01 under the best of all shifts, and never under argmax's by more."""
+    truth = np.eye(3, dtype=bool)[[one for one, _, _ in rows_]]
+    p = np.array([[a + 1.0, b + 1.0, 22.0 - a - b] for _, a, b in rows_]) / 24.0
+    chosen = kinds.get("multiclass").chosen
+    share = np.maximum(truth.mean(axis=0), 1 / len(truth))
+    tried = [macro_f1(truth, chosen(p, 0.5 * (share / share.max()) ** t)) for t in SHIFTS]
+    cuts = shifted(truth, p, chosen)
+    assert macro_f1(truth, chosen(p, cuts)) >= max(tried) - LEAST_GAIN - 1e-9
+    assert ((cuts > 0) & (cuts <= 0.5)).all()
+    if tried[0] >= max(tried) - LEAST_GAIN:
+        assert cuts.tolist() == [0.5, 0.5, 0.5]

@@ -47,7 +47,7 @@ def filled(make_project: Callable[..., Path]) -> Callable[..., Filled]:
             given = np.random.default_rng(0).dirichlet(np.ones(max(2, len(columns))), len(items))[:, : len(columns)]
         else:
             given = np.asarray(values)
-        save_scores(root, items, columns, given.astype(np.float32), one)
+        save_scores(root, items, columns, given.astype(np.float32))
         with Store(root / "ledger.sqlite") as store:
             store.add_schema(schema)
             store.add_parts({t.id: "test" if n == 1 else "train" for n, t in enumerate(made)}, {t.id: "" for t in made})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 from toughcall import retraining
 from toughcall.model.evaluate import ClassRow, Report
 from toughcall.model.gate import Check, Verdict
-from toughcall.records import Answer, Batch, Item, Pick, Schema
+from toughcall.records import Answer, Batch, Item, Pick, Scores
+from toughcall.schema import Schema
 from toughcall.store import Store
+from toughcall.workspace import opened
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
@@ -65,16 +66,11 @@ def verdict(outcome: str, version: str = "p-1", **more: Any) -> dict[str, Any]:
     }
 
 
-def save_scores(root: Path, items: Sequence[Item], columns: Sequence[str], values: Any, kind: Any) -> None:
-    """Write scores/latest.parquet as Workspace.save_scores does."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = {"id": [item.id for item in items], "uncertainty": kind.uncertainty(values)}
-    table |= {f"p:{name}": values[:, place] for place, name in enumerate(columns)}
-    made = pa.table(table).replace_schema_metadata({"model": "m-1", "labels": json.dumps(columns)})
-    (root / "scores").mkdir(exist_ok=True)
-    pq.write_table(made, root / "scores" / "latest.parquet")
+def save_scores(root: Path, items: Sequence[Item], columns: Sequence[str], values: Any, **parts: Any) -> None:
+    """Write scores/latest.parquet: the real function, whatever the project's own columns are."""
+    scores = Scores(tuple(item.id for item in items), tuple(columns), values, "m-1", parts)
+    with opened(root, "test", writing=False) as ws:
+        ws.save_scores(scores)
 
 
 def answer(item: Item, value: Sequence[str], schema: Schema, batch: str, by: str = "ana", **more: Any) -> Answer:

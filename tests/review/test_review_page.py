@@ -145,7 +145,8 @@ def test_damaged_scores_leave_the_frame(filled: Callable[..., Any], shown: Calla
 BUSY = """
 import sys
 from pathlib import Path
-from toughcall.store import Store, lock
+from toughcall.files import lock
+from toughcall.store import Store
 root = Path(sys.argv[1])
 with lock(root, "retrain"), Store(root / "ledger.sqlite") as store, store.transaction() as base:
     base.execute("INSERT INTO meta VALUES ('half', 'done')")

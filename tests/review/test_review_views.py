@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from review_project import save_scores
 
-from toughcall.model import kinds
 from toughcall.records import IntegrityError, Text
 from toughcall.review import live, views
 from toughcall.store import Store
@@ -113,7 +112,7 @@ def test_labels_may_hold_quotes(filled: Callable[..., Any]) -> None:
     made = filled()
     odd = ('say "hi"', "it's; DROP", "p:x")
     values = np.asarray([[0.2, 0.7, 0.1]] * 5, dtype=np.float32)
-    save_scores(made.root, made.items, odd, values, kinds.get("multiclass"))
+    save_scores(made.root, made.items, odd, values)
     with live.opened(made.root) as one:
         picks, answers = views.asked_picks(one), views.answers_by_item(one)
         rows = views.queue_page(one, views.Filter(column=odd[0]), picks, answers).rows

@@ -30,7 +30,7 @@ from toughcall.store import Store
 HOLD = """
 import sys, time
 from pathlib import Path
-from toughcall.store import lock
+from toughcall.files import lock
 with lock(Path(sys.argv[1]), "retrain"):
     print("held", flush=True)
     time.sleep(600)

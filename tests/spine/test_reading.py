@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toughcall.pool import Pool
-from toughcall.project import Columns
 from toughcall.reading import Row, read
-from toughcall.records import Pair, Schema, SetAside, Text, UsageError
+from toughcall.records import Pair, SetAside, Text, UsageError
+from toughcall.schema import Schema
+from toughcall.settings import Columns
 
 SCHEMA = Schema("multiclass", ("A", "B"), True)
 MULTI = Schema("multilabel", ("A", "B"), False)
@@ -164,17 +165,54 @@ def test_c16_an_unknown_gold_label_is_set_aside_with_its_value(tmp_path: Path) -
     assert "'Z'" in bad(found)[0].reason
 
 
-def test_an_empty_cell_is_unlabelled_for_one_choice_and_none_of_them_for_many(tmp_path: Path) -> None:
-    """Missing is not negative: an empty cell labels nothing where one choice is due."""
-    path = write(tmp_path / "a.csv", "text,label\nx,\ny,B|A\n")
-    single = [
-        row
-        for row in rows(write(tmp_path / "b.csv", "text,label\nx,\n"), Columns(label="label"))
-        if isinstance(row, Row)
-    ]
-    many = [row for row in rows(path, Columns(label="label"), MULTI) if isinstance(row, Row)]
-    assert single[0].value is None
-    assert [row.value for row in many] == [(), ("A", "B")]
+@pytest.mark.parametrize("schema", [SCHEMA, MULTI])
+def test_an_empty_cell_is_unanswered(tmp_path: Path, schema: Schema) -> None:
+    """Missing is not negative: an empty cell, null or a left-out field is no answer, for one choice and for many."""
+    path = write(tmp_path / "a.csv", "text,label\nx,\ny,A\nz, \n")
+    more = write(tmp_path / "a.jsonl", '{"text": "x"}\n{"text": "y", "label": "A"}\n{"text": "z", "label": null}\n')
+    for one in (path, more):
+        found = rows(one, Columns(label="label"), schema)
+        assert [row.value for row in found if isinstance(row, Row)] == [None, ("A",), None]
+
+
+def test_none_of_the_labels_is_an_answer_of_its_own(tmp_path: Path) -> None:
+    """Many labels: `__none__` and an empty list say that somebody looked and none applies."""
+    columns = Columns(label="label")
+    cells = rows(write(tmp_path / "a.csv", "text,label\nx,__none__\ny,B|A\nz,|\n"), columns, MULTI)
+    assert [row.value for row in cells if isinstance(row, Row)] == [(), ("A", "B"), None]
+    lines = '{"text": "x", "label": []}\n{"text": "y", "label": ["__none__"]}\n{"text": "z", "label": ["B"]}\n'
+    lists = rows(write(tmp_path / "a.jsonl", lines), columns, MULTI)
+    assert [row.value for row in lists if isinstance(row, Row)] == [(), (), ("B",)]
+
+
+@pytest.mark.parametrize(
+    ("given", "schema", "says"),
+    [
+        ("__none__|A", MULTI, "label: '__none__' says that no label applies, yet 'A' does"),
+        ("A|__none__", MULTI, "label: '__none__' says that no label applies, yet 'A' does"),
+        ("__none__", SCHEMA, "label: label not in schema: '__none__'"),
+    ],
+)
+def test_none_beside_a_label_is_set_aside(tmp_path: Path, given: str, schema: Schema, says: str) -> None:
+    """C16: "none of these" together with a label, or where one choice is due, is set aside, not guessed."""
+    found = rows(write(tmp_path / "a.csv", f"text,label\nx,{given}\n"), Columns(label="label"), schema)
+    assert [one.reason for one in bad(found)] == [says]
+
+
+def test_the_word_for_none_can_be_chosen_and_may_be_a_label(tmp_path: Path) -> None:
+    """data.none names the word; a label of that name stays a label."""
+    path = write(tmp_path / "a.csv", "text,label\nx,A\ny,nil\n")
+    named = rows(path, Columns(label="label", none="nil"), MULTI)
+    assert [row.value for row in named if isinstance(row, Row)] == [("A",), ()]
+    same = rows(path, Columns(label="label", none="nil"), Schema("multilabel", ("A", "nil"), False))
+    assert [row.value for row in same if isinstance(row, Row)] == [("A",), ("nil",)]
+
+
+def test_a_field_that_no_line_has_is_a_wrong_name(tmp_path: Path) -> None:
+    """C17: an optional field of JSON lines is refused when the whole file lacks it."""
+    path = write(tmp_path / "a.jsonl", '{"text": "x"}\n{"text": "y", "lable": "A"}\n')
+    with pytest.raises(UsageError, match="no column 'label'"):
+        rows(path, Columns(label="label"), MULTI)
 
 
 def test_c17_a_missing_or_double_column_is_refused_with_what_was_found(tmp_path: Path) -> None:
@@ -183,6 +221,72 @@ def test_c17_a_missing_or_double_column_is_refused_with_what_was_found(tmp_path:
         rows(write(tmp_path / "a.csv", "id,texte\n1,x\n"))
     with pytest.raises(UsageError, match="'text' more than once"):
         rows(write(tmp_path / "b.csv", "text,text\n1,x\n"))
+
+
+def test_blocks_join_the_values_of_their_columns(tmp_path: Path) -> None:
+    """A block is the values of its columns, kept apart; empty is a value, and it is no part of an id."""
+    path = write(tmp_path / "a.csv", "text,author,kind\nx,ab,c\ny,a,bc\nz,,\n")
+    found = [row.item.texts[0] for row in rows(path, Columns(block=("author", "kind"))) if isinstance(row, Row)]
+    assert [text.block for text in found] == ["ab\x1fc", "a\x1fbc", "\x1f"]
+    assert found[0].id == Text("x").id
+    with pytest.raises(UsageError, match=r"no column 'auther' \(did you mean 'author'\?\)"):
+        rows(path, Columns(block=("auther",)))
+
+
+@pytest.mark.parametrize("block", ['["a"]', '{"a": 1}', '"a\\u001fb"', '"\\ud83d"'])
+def test_c14_a_block_that_is_no_single_value_is_set_aside(tmp_path: Path, block: str) -> None:
+    """C14: a list, an object or a control character where a block's value is due is named by its column."""
+    found = rows(write(tmp_path / "a.jsonl", f'{{"text": "x", "by": {block}}}\n'), Columns(block=("by",)))
+    assert bad(found)[0].reason.startswith("by")
+
+
+@pytest.mark.parametrize(
+    ("time", "days"),
+    [
+        ("1970-01-02", 1.0),
+        ("2026-01-05", 20458.0),
+        ("2026-01-05T12:00", 20458.5),
+        ("2026-01-05 12:00:00Z", 20458.5),
+        ("2026-01-05T12:00+12:00", 20458.0),
+        ("20458.25", 20458.25),
+        ("-3", -3.0),
+        (" ", None),
+    ],
+)
+def test_times_are_days_since_1970(tmp_path: Path, time: str, days: float | None) -> None:
+    """A date, a time with or without zone (then UTC) and a plain number become days; empty is no time."""
+    found = rows(write(tmp_path / "a.csv", f"text,when\nx,{time}\n"), Columns(time="when"))
+    assert [row.item.texts[0].time for row in found if isinstance(row, Row)] == [days]
+
+
+@pytest.mark.parametrize("time", ['"soon"', '"2026-13-01"', "20260105", "1.7e9", "NaN", "[1]", "true"])
+def test_c14_a_time_that_cannot_be_read_is_set_aside(tmp_path: Path, time: str) -> None:
+    """C14: what is no date is named; so is a number too large for days (seconds, or a date without dashes)."""
+    found = rows(write(tmp_path / "a.jsonl", f'{{"text": "x", "when": {time}}}\n'), Columns(time="when"))
+    assert bad(found)[0].reason.startswith("when holds ")
+
+
+def test_times_and_blocks_of_parquet_files(tmp_path: Path) -> None:
+    """Parquet has dates and whole numbers of its own: they read like the same words in CSV."""
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    days = [datetime.date(1970, 1, 3), None]
+    table = {"text": ["x", "y"], "by": [7, None], "day": days, "at": [datetime.datetime(1970, 1, 1, 6), None]}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    for column, due in (("day", 2.0), ("at", 0.25)):
+        found = rows(tmp_path / "a.parquet", Columns(block=("by",), time=column))
+        records = [row.item.texts[0] for row in found if isinstance(row, Row)]
+        assert [(record.block, record.time) for record in records] == [("7", due), ("", None)]
+
+
+def test_both_records_of_a_pair_have_its_block_and_time(tmp_path: Path) -> None:
+    """A row of two texts says block and time for both."""
+    path = write(tmp_path / "a.csv", "a,b,by,when\nx,y,me,3\n")
+    found = rows(path, Columns(text="a", text_b="b", block=("by",), time="when"))
+    assert [(t.block, t.time) for row in found if isinstance(row, Row) for t in row.item.texts] == [("me", 3.0)] * 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from toughcall import store as stores
-from toughcall.records import Answer, Batch, BusyError, DiskError, IntegrityError, Pick, Schema, SetAside, UsageError
-from toughcall.store import Store, lock
+from toughcall.files import lock
+from toughcall.records import Answer, Batch, BusyError, DiskError, IntegrityError, Pick, SetAside, UsageError
+from toughcall.schema import Schema
+from toughcall.store import Store
 
 SCHEMA = Schema("multiclass", ("A", "B", "C"), True)
 
@@ -187,7 +189,7 @@ def test_c86_a_damaged_ledger_is_named(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from toughcall.store import lock
+from toughcall.files import lock
 with lock(Path(sys.argv[1]), "pull"):
     print("held", flush=True)
     time.sleep(600)

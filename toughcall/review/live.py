@@ -15,8 +15,9 @@ from toughcall import project as projects
 from toughcall import status
 from toughcall.model import kinds
 from toughcall.pool import Pool
-from toughcall.project import Project
-from toughcall.records import IntegrityError, Label, Schema
+from toughcall.records import IntegrityError, Label
+from toughcall.schema import Schema
+from toughcall.settings import Project
 from toughcall.store import Store
 from toughcall.workspace import schema_of
 
@@ -55,8 +56,8 @@ class Live:
         return schema_of(self.project)
 
     @cached_property
-    def counts(self) -> tuple[int, int]:
-        """How many records and how many pairs are stored."""
+    def counts(self) -> tuple[int, int, int]:
+        """How many records, pairs and relations are stored."""
         return self.pool.counts()
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toughcall.records import Answer, Pick
+from toughcall.records import Answer, Pick, Value
 from toughcall.review.live import Live, Scored
 from toughcall.review.plain import short
 
@@ -177,10 +177,14 @@ def counts(live: Live, picks: Picks, answers: Answers) -> tuple[int, int]:
     return states.count("waiting") + states.count("not sent"), states.count("answered")
 
 
+def _spoken(value: Value) -> list[str]:
+    return [one if isinstance(one, str) else f"{one[0]} {one[1]:g}" for one in value]
+
+
 def said(answers: Sequence[Answer]) -> str:
     """Return in a few words what the experts answered, "" when nobody did."""
     words = {"skip": "skipped", "cant_tell": "can't tell"}
-    each = [words.get(a.outcome) or ", ".join(a.value) or "none of them" for a in answers]
+    each = [words.get(a.outcome) or ", ".join(_spoken(a.value)) or "none of them" for a in answers]
     return " / ".join(dict.fromkeys(each))
 
 
