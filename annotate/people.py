@@ -1,6 +1,6 @@
 """Experts' accounts and answers on a Label Studio, over plain HTTP the way a browser does it.
 
-The SDK's users.create ignores the password (STACK.md 2.2), so an account is made as people make it:
+The SDK's users.create ignores the password, so an account is made as people make it:
 invitation link, sign-up form, CSRF field. Reads are tried twice, writes once: nothing is answered twice.
 """
 

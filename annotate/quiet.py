@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 QUIET = {
-    # with these five no connection leaves the machine (seen with strace, STACK.md 2.1)
+    # with these five no connection leaves the machine (seen with strace)
     "COLLECT_ANALYTICS": "false",
     "SENTRY_DSN": "",
     "FRONTEND_SENTRY_DSN": "",

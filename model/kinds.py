@@ -212,7 +212,7 @@ class ScoresKind(Kind):
         """Return the predicted number on each dimension."""
         return [
             tuple(
-                (d.name, float(d.low + share * (d.high - d.low)))
+                (d.name, min(max(float(d.low + float(share) * (d.high - d.low)), d.low), d.high))
                 for d, share in zip(schema.dimensions, row, strict=True)
             )
             for row in self.chosen(values, thresholds)

@@ -19,8 +19,8 @@ def notes(report: Report) -> list[str]:
     accuracy, positive = others.get("accuracy"), others.get("positive_micro_f1")
     if accuracy is not None and positive is not None:
         found.append(
-            f"micro F1 over all {len(report.per_class)} classes is plain accuracy, {accuracy:.3f}; without "
-            f"{report.null} micro F1 is {positive:.3f}"
+            f"micro F1 over all {len(report.per_class)} classes is plain accuracy, {accuracy:.4f}; without "
+            f"{report.null} micro F1 is {positive:.4f}"
         )
     elif accuracy is not None:
         found.append(f"accuracy is {accuracy:.3f}; micro F1 over all classes is the same figure")
@@ -96,4 +96,4 @@ def gap(train: float, held: float, limit: float = GAP_LIMIT) -> tuple[float, str
     """Return (how much greater the error on held-out rows is, as a share of the training error; a sentence)."""
     share = (held - train) / train if train > 0 else 0.0
     state = f"above the limit of {limit:.0%}: it fits its own rows" if share > limit else f"within {limit:.0%}"
-    return share, f"train/validation gap {share:.0%} ({train:.2f} against {held:.2f}), {state}"
+    return share, f"train/validation gap {share:.0%} ({train:.3g} against {held:.3g}), {state}"

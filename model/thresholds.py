@@ -59,7 +59,7 @@ def shifted(truth: Bools, values: Reals, chosen: Callable[[Reals, Reals], Bools]
     0.01 of the best, so that a handful of answers cannot turn the scale.
     """
     share = np.maximum(truth.mean(axis=0), 1.0 / max(1, len(truth)))
-    tried = [0.5 * (share / share.max()) ** t for t in SHIFTS]
+    tried = [(0.5 * (share / share.max()) ** t).astype(np.float32) for t in SHIFTS]
     figures = [macro_f1(truth, chosen(values, one)) for one in tried]
     first = next(i for i, figure in enumerate(figures) if figure >= max(figures) - LEAST_GAIN)
-    return np.asarray(tried[first], dtype=np.float32)
+    return np.asarray(tried[first])

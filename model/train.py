@@ -266,7 +266,8 @@ def made_up(
     """Return (features, targets) of examples nobody labelled: descriptions of labels, or random pairs."""
     if kind.hinted and hints is not None:
         return beside(hints, schema.hints or schema.labels, words), np.eye(len(hints), dtype=bool)
-    texts = sorted((text for text in pool if text.id in vectors.where), key=lambda text: text.id)
+    known = {text.id: text for text in pool if text.id in vectors.where}
+    texts = [known[one] for one in sorted(known)]
     if not kind.paired or len(texts) < ENOUGH:
         # among few records a random pair may well be alike
         return None

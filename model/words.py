@@ -35,9 +35,12 @@ class Words:
         return normalize(made, copy=False)
 
     def rarity(self, texts: Sequence[str]) -> Any:
-        """Return the mean idf of each text's words and word pairs, shape (n,); 0 for a text without a word."""
+        """Return the mean idf of each text's words and word pairs, shape (n,); 0 for a text without a word.
+
+        A word the corpus never had counts as one it had once: else new texts would look rarer than all known ones.
+        """
         made = _counts(texts)
-        total = made @ self.idf.astype(np.float64)
+        total = made @ np.minimum(self.idf, self.idf.max() - np.log(2.0)).astype(np.float64)
         return total / np.maximum(np.asarray(made.sum(axis=1)).ravel(), 1.0)
 
     def cosines(self, a: Sequence[str], b: Sequence[str]) -> Floats:

@@ -35,15 +35,25 @@ def write_csv(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function (kind, labels, settings) → a project folder with an empty ledger."""
+    """Return a function (kind, labels, settings) → a project folder with an empty ledger.
 
-    def make(kind: str = "multiclass", labels: dict[str, str] | None = None, name: str = "p", **settings: Any) -> Path:
+    `asked`: the tables of questions, where labels alone are not enough.
+    """
+
+    def make(
+        kind: str = "multiclass",
+        labels: dict[str, str] | None = None,
+        name: str = "p",
+        asked: dict[str, dict[str, Any]] | None = None,
+        **settings: Any,
+    ) -> Path:
         root = tmp_path / name
         root.mkdir()
         given = labels or {"animal": "an animal", "machine": "a machine", "food": "something to eat"}
         quotas = kinds.get(kind).quotas
         changed = {k.replace("__", "."): v for k, v in settings.items()}
-        text = projects.render(name, kind, {"labels": given}, {"text": "text"}, quotas=quotas, settings=changed)
+        tables = asked or {"labels": given}
+        text = projects.render(name, kind, tables, {"text": "text"}, quotas=quotas, settings=changed)
         (root / projects.FILE).write_text(text, encoding="utf-8")
         Store(root / "ledger.sqlite", create=True).close()
         return root

@@ -51,6 +51,16 @@ def shell_lines(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def typed(line: str, here: Path) -> str:
+    """Type one shell line in a folder and return what it prints; `toughcall` is that of this checkout."""
+    first, *words = shlex.split(line, comments=True)
+    command = [sys.executable, "-m", "toughcall.cli", *words] if first == "toughcall" else ["sh", "-c", line]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOUGHCALL_")}
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout
+
+
 def written_commands(text: str) -> list[str]:
     """Return what a reader could type: shell lines and code spans that start with toughcall."""
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", BLOCK.sub("", text))]
@@ -120,27 +130,20 @@ def test_readme_shell_blocks_run_in_order(tmp_path: Path, write_csv: Callable[..
     pairs = [{"a": f"Leak in cellar {i}", "b": f"Water below house {i}", "answer": "similar"} for i in range(4)]
     write_csv("checked.csv", pairs)
     write_csv("pairs.csv", pairs)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOUGHCALL_")}
     here, ran = tmp_path, set()
-
-    def typed(words: list[str]) -> str:
-        command = [sys.executable, "-m", "toughcall.cli", *words]
-        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"toughcall {shlex.join(words)}: {done.stderr}"
-        return done.stdout
 
     for line in shell_lines(README):
         first, *words = shlex.split(line, comments=True)
         if first == "cd":
             here = here / words[0]
         elif first == "toughcall" and words[0] in OURSELVES:
-            typed(words)
+            typed(line, here)
             ran.add(words[0])
         else:
             assert first in ELSEWHERE or (first == "toughcall" and words[0] in WITH_SERVER), line
 
     assert ran == OURSELVES
-    rows = [json.loads(row) for row in typed(["--project", str(tmp_path / "tickets"), "status", "--json"]).splitlines()]
+    rows = [json.loads(row) for row in typed("toughcall status --json", tmp_path / "tickets").splitlines()]
     assert (rows[0]["records"], rows[0]["set aside"]) == (12 + 6 + 8, 0)
     assert [row["held out"] for row in rows if row.get("class") == "similar"] == [4]
 

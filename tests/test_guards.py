@@ -29,7 +29,7 @@ HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss",
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files that git knows or would know, links left out; without git, what lies in our folders."""
+    """Files that git knows or would know, links left out; skipped where this is no checkout."""
     try:
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns],

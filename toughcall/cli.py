@@ -19,7 +19,7 @@ class Group(click.Group):
     """Turns our errors into one sentence and an exit code, and Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; see DESIGN.md for the exit codes."""
+        """Run the command; the README lists the exit codes."""
         try:
             return super().invoke(ctx)
         except ToughcallError as error:

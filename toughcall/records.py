@@ -45,7 +45,7 @@ def _text_id(key: str, text: str) -> str:
 class ToughcallError(Exception):
     """A failure a person can act on: one sentence saying what, where and the next command.
 
-    `code` is the exit code of DESIGN.md; subclasses fix it.
+    `code` is the exit code (the README lists them); subclasses fix it.
     """
 
     code = 1

@@ -12,7 +12,7 @@ import numpy as np
 from toughcall.model import kinds
 from toughcall.model.report import notes
 from toughcall.pool import Pool
-from toughcall.records import Scores, names_of
+from toughcall.records import Scores, names_of, numbers_of
 from toughcall.schema import Schema
 from toughcall.store import Store
 from toughcall.telling import rows_out
@@ -30,13 +30,13 @@ def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, An
     rows = []
     for row in order:
         best = int(np.argmax(scores.values[row]))
+        numbers = numbers_of(ws.kind.decode(ws.schema, scores.values[[row]], ws.kind.plain(ws.schema))[0])
         shown = " | ".join(text.replace("\n", " ")[:60] for text in items[scores.ids[row]].fields().values())
         rows.append(
             {
                 "item": scores.ids[row],
                 "uncertainty": float(doubt[row]),
-                "top": scores.labels[best],
-                "p": float(scores.values[row, best]),
+                **(numbers or {"top": scores.labels[best], "p": float(scores.values[row, best])}),
                 "text": shown,
             }
         )

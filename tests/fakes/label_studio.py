@@ -1,6 +1,6 @@
 """Label Studio 1.23 in one process, with the behaviours that hurt, and faults on request.
 
-It copies what was measured (RELIABILITY.md 4): the same task twice is two tasks, ids are used again after a
+It copies what was measured on the real one: the same task twice is two tasks, ids are used again after a
 delete, one bad task refuses a whole import, a lone surrogate is stored and then breaks every listing and
 export, annotations are not checked. The contract tests run against it and against a real server.
 """

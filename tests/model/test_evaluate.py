@@ -131,7 +131,7 @@ def test_postmortem_004_accuracy_is_called_accuracy() -> None:
 
 
 def test_coarse_classes_by_hand() -> None:
-    """003-like nesting: a wrong label under the right coarse class is right one level up; four labels, two classes."""
+    """Rule: a wrong label under the right coarse class is right one level up; four labels, two classes."""
     kind = kinds.get("multiclass")
     schema = dataclasses.replace(kind.schema(("fox", "wolf", "pump", "gear")), coarse=("A", "A", "M", "M"))
     # fox 3 right, 1 wolf; wolf 1 right, 1 fox, 1 pump; pump 2 right; gear 1 right, 1 fox, 1 pump

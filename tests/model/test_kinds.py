@@ -128,11 +128,14 @@ def test_outputs_are_legal_numbers_between_zero_and_one(kind: Kind, raw: Any, ma
     values = kind.link(np.where(legal, raw, -np.inf))
     assert ((values >= 0) & (values <= 1)).all()
     assert (values[~legal] == 0).all()
+    if kind.single and width > 1:
+        assert (values[legal] > 0).all()
     for p in (values, values.astype(np.float32), np.where(legal, np.round(values), 0.0)):
         doubt = kind.uncertainty(scores_of(kind, schema, p, spread=p[:, 0]))
         assert doubt.shape == (5,)
         assert ((doubt >= 0) & (doubt <= 1)).all()
-    for limits in (kind.plain(schema), cuts):
+    # of numbers a threshold is the grid, which the schema says and nothing fits
+    for limits in (kind.plain(schema), *([cuts] if kind.labelled else [])):
         said = kind.chosen(values.astype(np.float32), limits)
         assert said.shape == values.shape
         if kind.single and width > 1:

@@ -130,6 +130,15 @@ def test_numbers_are_said_on_the_grid_of_their_answers(edges: tuple[float, float
             assert (found - low) / step == pytest.approx(round((found - low) / step), abs=1e-3)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.1), (-0.1, 0.3), (0.1, 0.7), (-1e-3, 1e-3), (0.0, 1e6)])
+def test_the_ends_of_a_range_are_answers(low: float, high: float) -> None:
+    """Rule: a prediction of 0 or 1 in float32 is exactly the end of its range, never a hair outside it."""
+    schema = KIND.schema((), dimensions=(Dimension("d", low, high),))
+    answers = KIND.decode(schema, np.array([[0.0], [1.0]], dtype=np.float32), KIND.plain(schema))
+    assert [schema.check(answer) for answer in answers] == ["", ""]
+    assert answers == [(("d", low),), (("d", high),)]
+
+
 def test_the_error_is_measured_on_the_grid() -> None:
     """Rule: what is served is what is measured: 3.4 is said as 3 where answers are whole numbers."""
     whole = KIND.schema((), dimensions=(Dimension("a", 0.0, 10.0, step=1.0),))
@@ -159,6 +168,8 @@ def test_the_spread_follows_the_error_and_covers_nine_of_ten() -> None:
     assert ((spread >= 0) & (spread <= 1)).all()
     assert spearmanr(spread, error).statistic > 0.3
     assert 0.85 < (error <= spread).mean() < 0.95
+    noisy = loud[seen:] > np.median(loud[seen:])
+    assert spread[noisy].mean() > 1.3 * spread[~noisy].mean()
     assert (KIND.uncertainty(scores) == spread).all()
 
 

@@ -188,10 +188,10 @@ def test_a_gain_under_a_hundredth_changes_nothing(near: int, moved: bool) -> Non
 def test_no_shift_is_a_hundredth_better_than_the_one_taken(rows_: list[tuple[int, int, int]]) -> None:
     """Rule: out-of-fold macro F1 is at most 0.01 under the best of all shifts, and never under argmax's by more."""
     truth = np.eye(3, dtype=bool)[[one for one, _, _ in rows_]]
-    p = np.array([[a + 1.0, b + 1.0, 22.0 - a - b] for _, a, b in rows_]) / 24.0
+    p = (np.array([[a + 1.0, b + 1.0, 22.0 - a - b] for _, a, b in rows_]) / 24.0).astype(np.float32)
     chosen = kinds.get("multiclass").chosen
     share = np.maximum(truth.mean(axis=0), 1 / len(truth))
-    tried = [macro_f1(truth, chosen(p, 0.5 * (share / share.max()) ** t)) for t in SHIFTS]
+    tried = [macro_f1(truth, chosen(p, (0.5 * (share / share.max()) ** t).astype(np.float32))) for t in SHIFTS]
     cuts = shifted(truth, p, chosen)
     assert macro_f1(truth, chosen(p, cuts)) >= max(tried) - LEAST_GAIN - 1e-9
     assert ((cuts > 0) & (cuts <= 0.5)).all()

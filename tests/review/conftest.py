@@ -11,19 +11,28 @@ import numpy as np
 import pytest
 from review_project import Filled, ask, save_scores
 
+from toughcall import project as projects
 from toughcall.model import kinds
 from toughcall.pool import Pool
 from toughcall.reading import Row
-from toughcall.records import Item, Pair, Text
+from toughcall.records import Item, Pair, Relation, Span, Text
 from toughcall.store import Store
+from toughcall.workspace import schema_of
+
+ASKED: dict[str, dict[str, dict[str, Any]]] = {
+    "pair": {"labels": {"similar": "", "not_similar": ""}},
+    "relation": {"labels": {"eats": "", "NO_RELATION": ""}, "types": {"eats": [["X", "Y"]]}},
+    "scores": {"dimensions": {"mood": {"low": -4.0, "high": 4.0, "step": 0.5}, "force": {"hint": "how hard"}}},
+}
 
 
 @pytest.fixture
 def filled(make_project: Callable[..., Path]) -> Callable[..., Filled]:
     """Return a function (kind, texts, values) → a project with scores, a closed and an open batch.
 
-    For `pair` the items are the pairs of neighbouring texts. The closed batch b001 holds item 0, answered with
-    the schema's first label; the open batch b002 holds items 1 and 2, item 1 answered with the second label.
+    For `pair` the items are the pairs of neighbouring texts, for `relation` each text's first two words. The
+    closed batch b001 holds item 0, answered with the schema's first label; the open batch b002 holds items 1
+    and 2, item 1 answered with the second label. For `scores` the answers are 1 and 2 on each dimension.
     """
 
     def fill(
@@ -33,21 +42,26 @@ def filled(make_project: Callable[..., Path]) -> Callable[..., Filled]:
         keys: Sequence[str] | None = None,
         **settings: Any,
     ) -> Filled:
-        root = make_project(kind, {"similar": "", "not_similar": ""} if kind == "pair" else None, **settings)
+        root = make_project(kind, asked=ASKED.get(kind), **settings)
         one = kinds.get(kind)
-        labels = ("similar", "not_similar") if kind == "pair" else ("animal", "machine", "food")
-        schema = one.schema(labels)
+        schema = schema_of(projects.load(root, kinds.KINDS))
         made = [Text(text, keys[place] if keys else f"k{place}") for place, text in enumerate(texts)]
         items: list[Item] = list(made)
         if kind == "pair":
             items = [Pair(a, b) for a, b in itertools.pairwise(made)]
+        if one.spanned:
+            cuts = [text.text.index(" ") for text in made]
+            items = [
+                Relation(t, Span(0, c, "X"), Span(c + 1, len(t.text), "Y")) for t, c in zip(made, cuts, strict=True)
+            ]
         Pool(root / "pool").add([Row(f"row {place}", item) for place, item in enumerate(items)])
         columns = one.columns(schema)
         if values is None:
             given = np.random.default_rng(0).dirichlet(np.ones(max(2, len(columns))), len(items))[:, : len(columns)]
         else:
             given = np.asarray(values)
-        save_scores(root, items, columns, given.astype(np.float32))
+        parts = {} if one.labelled else {"spread": np.linspace(0.0, 0.5, len(items), dtype=np.float32)}
+        save_scores(root, items, columns, given.astype(np.float32), **parts)
         with Store(root / "ledger.sqlite") as store:
             store.add_schema(schema)
             store.add_parts({t.id: "test" if n == 1 else "train" for n, t in enumerate(made)}, {t.id: "" for t in made})

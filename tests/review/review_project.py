@@ -11,7 +11,7 @@ from typing import Any
 from toughcall import retraining
 from toughcall.model.evaluate import ClassRow, Report
 from toughcall.model.gate import Check, Verdict
-from toughcall.records import Answer, Batch, Item, Pick, Scores
+from toughcall.records import Answer, Batch, Item, Pick, Scores, Value
 from toughcall.schema import Schema
 from toughcall.store import Store
 from toughcall.workspace import opened
@@ -73,10 +73,15 @@ def save_scores(root: Path, items: Sequence[Item], columns: Sequence[str], value
         ws.save_scores(scores)
 
 
-def answer(item: Item, value: Sequence[str], schema: Schema, batch: str, by: str = "ana", **more: Any) -> Answer:
+def answer(item: Item, value: Sequence[Any], schema: Schema, batch: str, by: str = "ana", **more: Any) -> Answer:
     """Return one expert's answer."""
     plain: dict[str, Any] = {"key": f"{item.id}/{by}", "outcome": "label", "seconds": 8.0, **more}
     return Answer(item=item.id, annotator=by, value=tuple(value), batch=batch, schema=schema.version, **plain)
+
+
+def said(schema: Schema, place: int) -> Value:
+    """Return an answer: the label at a place, or that place's number on each dimension."""
+    return schema.labels[place : place + 1] or tuple((d.name, place + 1.0) for d in schema.dimensions)
 
 
 def ask(store: Store, schema: Schema, items: Sequence[Item]) -> None:
@@ -89,7 +94,7 @@ def ask(store: Store, schema: Schema, items: Sequence[Item]) -> None:
     store.mark_batch("b002", "sent")
     store.add_answers(
         [
-            answer(items[0], schema.labels[:1], schema, "b001"),
-            answer(items[1], schema.labels[1:2], schema, "b002"),
+            answer(items[0], said(schema, 0), schema, "b001"),
+            answer(items[1], said(schema, 1), schema, "b002"),
         ]
     )

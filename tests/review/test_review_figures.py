@@ -89,6 +89,13 @@ def test_per_class_names_the_never_predicted() -> None:
     assert list(found["class"]) == ["c", "b", "a"]
     assert list(found["dead"]) == [True, False, False]
     assert found["n"].to_list()[1:] == [4, 4]
+    event = verdict("KEEP", dead=["none of it"], reports=[report("candidate", 0.5, per_class=classes)])
+    found = verdicts.per_class(event)
+    assert list(zip(found["class"], found["f1"], found["dead"], strict=True)) == [
+        ("none of it", 0.0, True),
+        ("b", 0.2, False),
+        ("a", 0.5, False),
+    ]
 
 
 JUNK = st.recursive(
@@ -108,6 +115,7 @@ def test_a_strange_event_never_stops_the_page(event: dict[str, Any]) -> None:
     assert verdicts.figures(event)["value"].notna().all()
     verdicts.checks(event)
     verdicts.per_class(event)
+    verdicts.per_dimension(event)
     verdicts.rounds([event])
 
 

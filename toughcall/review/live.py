@@ -14,6 +14,7 @@ from typing import Any
 from toughcall import project as projects
 from toughcall import status
 from toughcall.model import kinds
+from toughcall.model.kind import Kind
 from toughcall.pool import Pool
 from toughcall.records import IntegrityError, Label
 from toughcall.schema import Schema
@@ -26,7 +27,7 @@ VARIABLE = "TOUGHCALL_PROJECT"
 
 @dataclass(frozen=True)
 class Scored:
-    """The newest saved scores: their file, the model that gave them, and its labels."""
+    """The newest saved scores: their file, the model that gave them, and its labels or dimensions."""
 
     path: Path
     model: str
@@ -46,9 +47,9 @@ class Live:
         return Pool(self.project.pool)
 
     @property
-    def paired(self) -> bool:
-        """Whether one item is two records."""
-        return bool(kinds.get(self.project.kind).paired)
+    def kind(self) -> Kind:
+        """The kind of work."""
+        return kinds.get(self.project.kind)
 
     @cached_property
     def schema(self) -> Schema:

@@ -18,7 +18,7 @@ def show(live: Live) -> None:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("##### Labels per class")
+        st.markdown("##### Labels per class" if live.kind.labelled else "##### Answers per dimension")
         if people.empty:
             st.info("No answers yet. When experts have answered in Label Studio: `toughcall pull`")
         else:

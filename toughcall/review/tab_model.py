@@ -6,6 +6,7 @@ from typing import Literal
 
 from toughcall.review import verdict
 from toughcall.review.live import Live
+from toughcall.review.plain import literal
 
 # the banner's edge is coloured in page.LOOK by its key
 BADGES: dict[str, tuple[Literal["green", "gray", "orange"], str]] = {
@@ -28,7 +29,7 @@ def show(live: Live) -> None:
         return
     _banner(last, live.champion)
     event = events[-1]
-    table, classes = verdict.figures(event), verdict.per_class(event)
+    table, classes, dimensions = verdict.figures(event), verdict.per_class(event), verdict.per_dimension(event)
     checks, history = verdict.checks(event), verdict.rounds(events)
     if table.empty:
         st.info("This model was not measured: too few held-out labels for a verdict yet. Ask more: `toughcall round`")
@@ -36,10 +37,20 @@ def show(live: Live) -> None:
     with left:
         if len(table):
             st.markdown("##### Against champion and baselines")
-            n = int(table["n"].iloc[-1])
-            st.caption(f"on the same {n} held-out items, with 95 % intervals; dashed: the untouched encoder")
+            n, floor = int(table["n"].iloc[-1]), ", ".join(table["role"][table["floor"]])
+            dashed = f"; dashed: {literal(floor)}" if floor else ""
+            st.caption(f"on the same {n} held-out items, with 95 % intervals{dashed}")
             st.altair_chart(charts.figures(table, verdict.ROLES[verdict.WINNER]), width="stretch")
-        if len(classes):
+        if len(dimensions):
+            st.markdown("##### Error per dimension")
+            st.caption("in each dimension's own units; beside it the error of always saying the training mean")
+            two = {
+                name: st.column_config.NumberColumn(format="%.2f") for name in ("MAE", "mean's MAE", "RMSE", "Spearman")
+            }
+            st.dataframe(
+                dimensions, hide_index=True, column_config={**two, "held out": st.column_config.NumberColumn()}
+            )
+        elif len(classes):
             st.markdown("##### F1 per class")
             st.altair_chart(charts.per_class(classes), width="stretch")
     with right:
@@ -50,7 +61,7 @@ def show(live: Live) -> None:
             st.dataframe(checks, hide_index=True, column_config=fixed)
         if len(history) > 1:
             st.markdown("##### Round by round")
-            st.caption("the candidate of each retrain; dashed: the untouched encoder")
+            st.caption("the candidate of each retrain; dashed: what it has to beat")
             metric = str(table["metric"].iloc[-1]) if len(table) else "value"
             st.altair_chart(charts.rounds(history, metric), width="stretch")
 

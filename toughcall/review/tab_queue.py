@@ -28,7 +28,7 @@ def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
         return
     wanted = _filters(live, picks, column, band)
     key = digest("queue", repr(wanted))[:12]
-    table, item = st.columns(2 if live.paired else [7, 5], gap="large")
+    table, item = st.columns(2 if live.kind.paired else [7, 5], gap="large")
     with table:
         number = st.session_state.get(f"page-{key}", 1)
         page = views.queue_page(live, replace(wanted, page=number - 1), picks, answers)
@@ -50,8 +50,8 @@ def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
             _item(one)
 
 
-def _scores(live: Live) -> tuple[str, tuple[float, float]]:
-    """Draw the histogram; return the chosen class and the chosen band."""
+def _scores(live: Live) -> tuple[str, tuple[float, float] | None]:
+    """Draw the histogram; return the chosen class and the chosen band, None where scores have no band."""
     import streamlit as st
 
     from toughcall.review import charts
@@ -60,7 +60,14 @@ def _scores(live: Live) -> tuple[str, tuple[float, float]]:
     scored = live.scored
     if scored is None:
         st.info("Nothing is scored yet. Score the pool: `toughcall score`")
-        return "", (settings.low, settings.high)
+        return "", None
+    if not live.kind.labelled:
+        # numbers have a width and no middle: there is no band to ask in
+        found = views.histogram(live, "", 0.0, 1.0)
+        assert found is not None, "there are scores"
+        st.caption(f"{found.total:,} scored items")
+        st.altair_chart(charts.scores(found.bars, None, views.score_name(live, "")), width="stretch")
+        return "", None
     drawn, chosen = st.columns([4, 1], gap="large")
     with chosen:
         column = ""
@@ -73,11 +80,11 @@ def _scores(live: Live) -> tuple[str, tuple[float, float]]:
     if found is not None:
         chosen.caption(f"{found.in_band:,} of {found.total:,} scored items are in the band")
         name, start = views.score_name(live, column), views.score_start(live, column, band[0])
-        drawn.altair_chart(charts.scores(found.bars, *band, name, start), width="stretch")
+        drawn.altair_chart(charts.scores(found.bars, band, name, start), width="stretch")
     return column, band
 
 
-def _filters(live: Live, picks: views.Picks, column: str, band: tuple[float, float]) -> views.Filter:
+def _filters(live: Live, picks: views.Picks, column: str, band: tuple[float, float] | None) -> views.Filter:
     import streamlit as st
 
     scored = live.scored
@@ -96,10 +103,10 @@ def _filters(live: Live, picks: views.Picks, column: str, band: tuple[float, flo
     )
     classes = ["", *(live.schema.labels if scored else ())]
     label = at[2].selectbox(
-        "Class", classes, format_func=lambda one: one or "All classes", key="class", disabled=scored is None
+        "Class", classes, format_func=lambda one: one or "All classes", key="class", disabled=len(classes) == 1
     )
     search = at[3].text_input("Text contains", key="search")
-    inside = at[4].toggle("In the band", key="inside", disabled=scored is None)
+    inside = at[4].toggle("In the band", key="inside", disabled=band is None)
     return views.Filter(
         which, "" if unasked else reason or "", label or "", column, band if inside else None, search or ""
     )
@@ -109,8 +116,8 @@ def _table(live: Live, rows: pd.DataFrame, key: str, column: str) -> int:
     """Draw the rows and return the place of the selected one, the first when none is selected."""
     import streamlit as st
 
-    config = st.column_config
-    wanted = ("text", "text_b" if live.paired else "class", "score", "reason", "answer")
+    config, paired = st.column_config, live.kind.paired
+    wanted = ("text", "text_b" if paired else "class", "score", "reason", "answer")
     order = [name for name in wanted if (rows[name] != "").any()]
     chosen = st.dataframe(
         rows.assign(answer=rows["answer"].where(rows["answer"] != "", rows["state"])),
@@ -118,7 +125,7 @@ def _table(live: Live, rows: pd.DataFrame, key: str, column: str) -> int:
         height=min(len(rows), 12) * 35 + 38,
         column_order=order,
         column_config={
-            "text": config.TextColumn("A" if live.paired else "Text", width=125 if live.paired else 250),
+            "text": config.TextColumn("A" if paired else "Text", width=125 if paired else 250),
             "text_b": config.TextColumn("B", width=125),
             "class": config.TextColumn("Class", width=90, help="the model's guess"),
             "score": config.ProgressColumn(
@@ -164,3 +171,6 @@ def _item(one: views.Detail) -> None:
     if len(one.chances):
         st.caption("Calibrated probability")
         st.altair_chart(charts.chances(one.chances.head(8)), width="stretch")
+    if len(one.numbers):
+        st.caption("Predicted numbers")
+        st.dataframe(one.numbers, hide_index=True)

@@ -18,16 +18,32 @@ ROLES = {
     "tfidf": "TF-IDF + linear",
     "majority": "majority class",
 }
-WINNER = "candidate"
+WINNER, FLOOR = "candidate", "untouched"
+"""The roles of what is judged and of what it has to beat: the encoder without labels, or the best constant."""
 OUTCOMES = ("PROMOTE", "KEEP", "UNDECIDED")
 LEFT_OUT = {
     "disagreement": "in disagreement",
     "straddles": "on both sides of the split",
     "near_duplicate_of_test": "near-duplicates of held-out items",
     "no_vector": "without a usable vector",
+    "illegal": "not legal for their types",
     "silver_test": "held out but not gold",
 }
-METRICS = {"macro_f1": "macro F1", "roc_auc": "ROC AUC"}
+METRICS = {
+    "macro_f1": "macro F1",
+    "positive_macro_f1": "macro F1 without the null label",
+    "roc_auc": "ROC AUC",
+    "weighted_mae": "weighted mean error, smaller is better",
+}
+DIMENSIONS = {
+    "label": "dimension",
+    "n": "held out",
+    "mae": "MAE",
+    "constant_mae": "mean's MAE",
+    "rmse": "RMSE",
+    "spearman": "Spearman",
+}
+"""Columns of `per_dimension`: the key in the report → the heading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,7 @@ def left_out(event: Event) -> list[tuple[str, int]]:
 
 
 def figures(event: Event) -> pd.DataFrame:
-    """Return role, model, metric, value, low, high, n of every report that has a value, in the order of the event."""
+    """Return role, model, metric, value, low, high, n, floor of every report that has a value, in the event's order."""
     import pandas as pd
 
     rows = []
@@ -103,20 +119,22 @@ def figures(event: Event) -> pd.DataFrame:
         value = number(report.get("value"))
         if value is None:
             continue
-        role = str(report.get("role") or report.get("model") or "")
+        role, model = str(report.get("role") or report.get("model") or ""), str(report.get("model") or "")
         rows.append(
             (
-                ROLES.get(role, role),
-                str(report.get("model") or ""),
+                # where no encoder says anything without labels, something else takes its place and has a name
+                model if role == FLOOR and model not in ("", FLOOR) else ROLES.get(role, role),
+                model,
                 METRICS.get(str(report.get("metric")), str(report.get("metric") or "value").replace("_", " ")),
                 value,
                 number(report.get("low")),
                 number(report.get("high")),
                 int(number(report.get("n")) or 0),
+                role == FLOOR,
             )
         )
-    table = pd.DataFrame(rows, columns=["role", "model", "metric", "value", "low", "high", "n"])
-    return table.astype({"value": "float64", "low": "float64", "high": "float64"})
+    table = pd.DataFrame(rows, columns=["role", "model", "metric", "value", "low", "high", "n", "floor"])
+    return table.astype({"value": "float64", "low": "float64", "high": "float64", "floor": "bool"})
 
 
 def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
@@ -131,10 +149,27 @@ def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
     ]
     listed = {row[0] for row in rows}
     rows += [(name, 0.0, None, True) for name in sorted(dead - listed)]
-    rows = [(name, f1, None if n is None else int(n), gone) for name, f1, n, gone in rows if f1 is not None or gone]
+    # a label that nobody held out and nothing predicts has no figure, and is named all the same
+    rows = [
+        (name, f1 or 0.0, None if n is None else int(n), gone) for name, f1, n, gone in rows if f1 is not None or gone
+    ]
     rows.sort(key=lambda row: (row[1] or 0.0, row[0]))
     table = pd.DataFrame(rows, columns=["class", "f1", "n", "dead"])
     return table.astype({"f1": "float64", "n": "Int64", "dead": "bool"})
+
+
+def per_dimension(event: Event, role: str = WINNER) -> pd.DataFrame:
+    """Return each dimension's figures of one report, headed as in `DIMENSIONS`, the greatest error first."""
+    import pandas as pd
+
+    rows = []
+    for one in _dicts(_report(event, role).get("per_dimension")):
+        figures = {name: number(one.get(key)) for key, name in DIMENSIONS.items() if key != "label"}
+        if any(value is not None for value in figures.values()):
+            rows.append({"dimension": str(one.get("label", "")), **figures})
+    rows.sort(key=lambda row: (-(number(row["MAE"]) or 0.0), row["dimension"]))
+    table = pd.DataFrame(rows, columns=list(DIMENSIONS.values()))
+    return table.astype({name: "float64" for key, name in DIMENSIONS.items() if key != "label"})
 
 
 def rounds(events: Sequence[Event]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toughcall.records import Answer, Pick, Value
+from toughcall.records import Answer, Pick, Value, numbers_of
 from toughcall.review.live import Live, Scored
 from toughcall.review.plain import short
 
@@ -63,11 +63,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One item in full: (key, text) of each of its records, its classes' probabilities, why it was asked, answers."""
+    """One item in full: (key, text) of each of its records, what the model says of it, why it was asked, answers.
+
+    `chances` has class and p; `numbers` has dimension, predicted and range; both are empty where there is none.
+    """
 
     item: str
     texts: tuple[tuple[str, str], ...]
     chances: pd.DataFrame
+    numbers: pd.DataFrame
     picks: tuple[tuple[str, Pick], ...] = ()
     answers: tuple[Answer, ...] = ()
     cut: bool = False
@@ -88,8 +92,10 @@ def score_sql(live: Live, scored: Scored, column: str) -> str:
 
     With a column it is that class's probability. Without one it is what mining uses: where classes compete,
     the likeliest class against the runner-up, P(first) / (P(first) + P(second)); else the probability
-    nearest to 0.5.
+    nearest to 0.5; without classes, what the model expects to miss by.
     """
+    if not live.kind.labelled:
+        return "uncertainty"
     names = [name_sql(label) for label in scored.labels]
     if column in scored.labels or len(names) == 1:
         return name_sql(column) if column in scored.labels else names[0]
@@ -99,7 +105,9 @@ def score_sql(live: Live, scored: Scored, column: str) -> str:
 
 
 def class_sql(live: Live, scored: Scored) -> str:
-    """Return SQL for the class named beside a score: the likeliest, or the one nearest to 0.5."""
+    """Return SQL for the class named beside a score: the likeliest, or the one nearest to 0.5; '' without classes."""
+    if not live.kind.labelled:
+        return "''"
     names = [name_sql(label) for label in scored.labels]
     if len(names) == 1:
         other = next((label for label in live.schema.labels if label != scored.labels[0]), "")
@@ -114,6 +122,8 @@ def _place(live: Live, names: Sequence[str]) -> str:
 
 def score_name(live: Live, column: str) -> str:
     """Return what the score of a row is, in words."""
+    if not live.kind.labelled:
+        return "expected error, as a share of the range"
     scored = live.scored
     if column or (scored is not None and len(scored.labels) == 1):
         return f"probability of {column or (scored.labels[0] if scored else '')}"
@@ -226,6 +236,15 @@ def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers) -> Pa
     return Page(pd.DataFrame(rows, columns=columns), total, wanted.page)
 
 
+WORDS = {
+    "texts": "SELECT id, text AS a, '' AS b FROM texts",
+    "pairs": "SELECT pairs.id AS id, x.text AS a, y.text AS b FROM pairs"
+    " JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b",
+    "relations": "SELECT r.id AS id, x.text AS a, '' AS b FROM relations r JOIN texts x ON x.id = r.text",
+}
+"""By where the pool keeps items: SQL for id and one or two texts."""
+
+
 def _cut(live: Live, wanted: Filter, seats: str, values: list[Any], order: str) -> tuple[list[tuple[Any, ...]], int]:
     """Run the one query of the queue; return (item, seat, score, class, text, text_b) rows and how many match."""
     scored = live.scored
@@ -239,13 +258,7 @@ def _cut(live: Live, wanted: Filter, seats: str, values: list[Any], order: str) 
             f" {class_sql(live, scored)} AS name, {chosen} AS chosen FROM read_parquet(?)"
         )
         sources = [str(scored.path)]
-    words, hit = "SELECT id, text AS a, '' AS b FROM texts", "contains(lower(w.a), lower(?))"
-    if live.paired:
-        words = (
-            "SELECT pairs.id AS id, x.text AS a, y.text AS b FROM pairs"
-            " JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b"
-        )
-        hit = "(contains(lower(w.a), lower(?)) OR contains(lower(w.b), lower(?)))"
+    words, hit = WORDS[live.kind.items], "(contains(lower(w.a), lower(?)) OR contains(lower(w.b), lower(?)))"
     tests, bound = ["true"], list[Any]()
     if scored is not None and wanted.label:
         tests.append(f"s.name = {text_sql(wanted.label)}" if live.schema.single else "s.chosen")
@@ -265,8 +278,18 @@ def _cut(live: Live, wanted: Filter, seats: str, values: list[Any], order: str) 
         f" ORDER BY {order} LIMIT {PAGE} OFFSET ?",
         [*given, wanted.page * PAGE],
     )
-    rows = [(*row[:3], row[3] or "", short(row[4] or ""), short(row[5] or "")) for row in found]
+    marked = live.pool.items([row[0] for row in found]) if live.kind.spanned else {}
+    rows = []
+    for item, seat, score, name, a, b in found:
+        text = short(a or "") if item not in marked else around(marked[item].fields()["text"])
+        rows.append((item, seat, score, name or "", text, short(b or "")))
     return rows, total
+
+
+def around(marked: str) -> str:
+    """Return the part of a text that begins shortly before its first mark: where a long one is read."""
+    start = min(marked.find("[SUBJ]"), marked.find("[OBJ]"))
+    return short(marked) if start < 60 else short("…" + marked[start - 40 :])
 
 
 def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | None:
@@ -276,22 +299,38 @@ def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | No
     one = live.pool.items([item]).get(item)
     if one is None:
         return None
-    scored = live.scored
-    chances = pd.DataFrame({"class": [], "p": []})
+    scored, shown = live.scored, tuple(one.fields().values())
+    chances, numbers = pd.DataFrame({"class": [], "p": []}), pd.DataFrame({"dimension": []})
     if scored is not None:
         names = ", ".join(name_sql(label) for label in scored.labels)
         row = live.sql(f"SELECT {names} FROM read_parquet(?) WHERE id = ?", [str(scored.path), item])
-        if row:
+        if row and not live.kind.labelled:
+            numbers = predicted(live, scored, row[0])
+        elif row:
             chances = pd.DataFrame({"class": list(scored.labels), "p": [float(p) for p in row[0]]})
             chances = chances.sort_values(["p", "class"], ascending=[False, True], ignore_index=True)
     return Detail(
         item,
-        tuple((part.key, part.text[:LONGEST]) for part in one.texts),
+        tuple((part.key, text[:LONGEST]) for part, text in zip(one.texts, shown, strict=True)),
         chances,
+        numbers,
         tuple((batch, pick) for batch, pick in picks if pick.item == item),
         tuple(answers.get(item, ())),
-        any(len(part.text) > LONGEST for part in one.texts),
+        any(len(text) > LONGEST for text in shown),
     )
+
+
+def predicted(live: Live, scored: Scored, row: Sequence[float]) -> pd.DataFrame:
+    """Return dimension, predicted and range, in each dimension's own units; none when the dimensions have changed."""
+    import numpy as np
+    import pandas as pd
+
+    kind, schema = live.kind, live.schema
+    rows = []
+    if scored.labels == kind.columns(schema):
+        said = numbers_of(kind.decode(schema, np.array([row]), kind.plain(schema))[0])
+        rows = [(d.name, round(said[d.name], 2), f"{d.low:g} to {d.high:g}") for d in schema.dimensions]
+    return pd.DataFrame(rows, columns=["dimension", "predicted", "range"])
 
 
 def titles(one: Detail) -> tuple[str, ...]:
