@@ -96,4 +96,8 @@ def gap(train: float, held: float, limit: float = GAP_LIMIT) -> tuple[float, str
     """Return (how much greater the error on held-out rows is, as a share of the training error; a sentence)."""
     share = (held - train) / train if train > 0 else 0.0
     state = f"above the limit of {limit:.0%}: it fits its own rows" if share > limit else f"within {limit:.0%}"
-    return share, f"train/validation gap {share:.0%} ({train:.3g} against {held:.3g}), {state}"
+    return share, f"train/validation gap {share:.0%} ({_short(train)} against {_short(held)}), {state}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"

@@ -357,9 +357,7 @@ def doctor(ws: Any, as_json: bool) -> None:
 @click.option("--data-only", is_flag=True, help="Only write the kinds' data files into the folder.")
 @click.option("--down", is_flag=True, help="Stop the demo's Label Studio and review page.")
 @click.pass_context
-def demo(
-    ctx: click.Context, /, kind: tuple[str, ...], folder: Path, data_only: bool, down: bool, **options: Any
-) -> None:
+def demo(ctx: click.Context, /, kind: tuple[str, ...], folder: Path, **options: Any) -> None:
     """Run the whole loop on real data with a real Label Studio and simulated experts.
 
     \b

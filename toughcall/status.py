@@ -30,13 +30,15 @@ def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, An
     rows = []
     for row in order:
         best = int(np.argmax(scores.values[row]))
-        numbers = numbers_of(ws.kind.decode(ws.schema, scores.values[[row]], ws.kind.plain(ws.schema))[0])
+        told: dict[str, Any] = {"top": scores.labels[best], "p": float(scores.values[row, best])}
+        if not ws.kind.labelled:
+            told = numbers_of(ws.kind.decode(ws.schema, scores.values[[row]], ws.kind.plain(ws.schema))[0])
         shown = " | ".join(text.replace("\n", " ")[:60] for text in items[scores.ids[row]].fields().values())
         rows.append(
             {
                 "item": scores.ids[row],
                 "uncertainty": float(doubt[row]),
-                **(numbers or {"top": scores.labels[best], "p": float(scores.values[row, best])}),
+                **told,
                 "text": shown,
             }
         )

@@ -238,6 +238,7 @@ def test_no_pair_crosses_a_block_or_a_window(tmp_path: Path) -> None:
         assert len(found) == len(wanted) > 100
         assert {one.id for one in loop.candidates(ws)} == wanted, "asked again, nothing is added"
         wide = ws.pool.counts()[1]
+        assert wide == len(wanted), "and nothing else was stored"
     edit(root, "window = 4.0", "window = 1.0")
     with opened(root, "test") as ws:
         narrow = loop.candidates(ws)
