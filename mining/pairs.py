@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toughcall.mining.index import build
 from toughcall.records import Vectors
-
-ALL = 1_500
-"""Up to this many records every pair is a candidate."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +23,30 @@ class Allowed:
     times: Mapping[str, float | None] = field(default_factory=dict)
     window: float = 0.0
 
-    def near(self, a: str, b: str) -> bool:
-        """Return whether two records of one block lie near enough in time."""
-        one, other = self.times.get(a), self.times.get(b)
-        # the sum that `count` takes: a difference rounds otherwise, and what is counted must be there to be drawn
-        return not self.window or one is None or other is None or max(one, other) <= min(one, other) + self.window
+    def ordered(self, ids: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+        """Return the records of one block in an order, and for each place how far behind it its partners reach.
+
+        The partners of place p are the places p + 1 to end[p] - 1: records without a time come first and reach
+        to the end, the others by time.
+        """
+        known = {one: self.times.get(one) for one in ids}
+        times = {one: -np.inf if time is None else time for one, time in known.items()}
+        order = sorted(ids, key=lambda one: (times[one], one))
+        if not self.window:
+            return order, np.full(len(order), len(order))
+        found = np.array([times[one] for one in order])
+        reach = np.where(np.isfinite(found), found + self.window, np.inf)
+        return order, np.searchsorted(found, reach, side="right")
 
     def count(self, ids: Sequence[str]) -> int:
         """Return how many pairs of these records, of one block, are allowed."""
-        total = len(ids) * (len(ids) - 1) // 2
-        times = np.sort([time for one in ids if (time := self.times.get(one)) is not None])
-        if not self.window or not len(times):
-            return total
-        within = int((np.searchsorted(times, times + self.window, side="right") - np.arange(len(times)) - 1).sum())
-        return total - len(times) * (len(times) - 1) // 2 + within
+        return int((self.ordered(ids)[1] - np.arange(len(ids)) - 1).sum())
+
+    def near(self, a: str, b: str) -> bool:
+        """Return whether two records of one block lie near enough in time."""
+        one, other = self.times.get(a), self.times.get(b)
+        # the sum that `ordered` takes: a difference rounds otherwise
+        return not self.window or one is None or other is None or max(one, other) <= min(one, other) + self.window
 
 
 def candidate_pairs(
@@ -82,13 +90,20 @@ def _of_block(
     vectors: Vectors, allowed: Allowed, total: int, rng: np.random.Generator, limit: int, per_record: int
 ) -> list[tuple[str, str, str, float]]:
     """Return the candidate pairs of records of one block, of which `total` are allowed."""
-    n = len(vectors.ids)
-    if n * (n - 1) // 2 <= limit and n <= ALL:
-        rows = zip(*np.triu_indices(n, 1), strict=True)
-        both = (_sorted(vectors.ids[a], vectors.ids[b]) for a, b in rows)
-        return [(*pair, "all", 1.0) for pair in both if allowed.near(*pair)]
+    order, end = allowed.ordered(vectors.ids)
+    each = end - np.arange(len(order)) - 1
+    after = np.cumsum(each)
+
+    def pair(number: int) -> tuple[str, str]:
+        """Return the allowed pair of this number, 0 to total - 1."""
+        first = int(np.searchsorted(after, number, side="right"))
+        return _sorted(order[first], order[first + 1 + number - int(after[first] - each[first])])
+
+    if total <= limit:
+        return [(*pair(number), "all", 1.0) for number in range(total)]
     near: dict[tuple[str, str], tuple[int, float]] = {}
     index = build(vectors)
+    n = len(order)
     # under a window most neighbours may lie outside: more of them are looked at
     looked = min(n, (per_record + 1) * (5 if allowed.window else 1))
     step = 4096
@@ -97,19 +112,17 @@ def _of_block(
         for one, found, values in zip(vectors.ids[start : start + step], ids, cosines, strict=True):
             others = [(o, float(c)) for o, c in zip(found, values, strict=True) if o != one and allowed.near(one, o)]
             for rank, (other, c) in enumerate(others[:per_record]):
-                pair, place = _sorted(one, other), (rank, -round(c, 6))
-                near[pair] = min(near.get(pair, place), place)
-    kept = sorted(near, key=lambda pair: (near[pair], pair))[:limit]
+                both, rated = _sorted(one, other), (rank, -round(c, 6))
+                near[both] = min(near.get(both, rated), rated)
+    kept = sorted(near, key=lambda both: (near[both], both))[:limit]
     room = min(limit - len(kept), total - len(near))
     drawn: set[tuple[str, str]] = set()
     while len(drawn) < room:
-        a, b = rng.integers(0, n, size=(2, 2 * (room - len(drawn)) + 16))
-        for x, y in zip(a, b, strict=True):
-            pair = _sorted(vectors.ids[x], vectors.ids[y])
-            if x != y and pair not in near and allowed.near(*pair):
-                drawn.add(pair)
-                if len(drawn) == room:
-                    break
+        for number in rng.integers(0, total, size=2 * (room - len(drawn)) + 16).tolist():
+            if (both := pair(number)) not in near:
+                drawn.add(both)
+            if len(drawn) == room:
+                break
     odds = room / max(1, total - len(near))
     return [*((a, b, "near", 1.0) for a, b in kept), *((a, b, "drawn", odds) for a, b in drawn)]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from toughcall.model import evaluate, gate
 from toughcall.model.report import gap
-from toughcall.records import Floats, GateRefused, IntegrityError, Item, Label, NotEnoughData, UsageError
+from toughcall.records import Floats, GateRefused, IntegrityError, Item, Label, NotEnoughData, UsageError, digest
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -153,13 +153,17 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "restore them in project.toml, a label outside its schema never trains"
         )
     train, held, items, left = ws.split()
-    known = ws.labels_digest(train)
+    # rules and weights are no part of an answer, but of what is learnt from it
+    rules = [ws.schema.types, ws.schema.tiers.names, [(d.weight, d.step) for d in ws.schema.dimensions]]
+    known = digest("learnt from", ws.labels_digest(train), rules) if any(rules) else ws.labels_digest(train)
     last = ws.store.events("retrain")
     # what was never judged for want of held-out labels is judged once they are there
     due = bool(last) and not last[-1][1]["reports"] and len(held) >= ws.project.gate.min_items
     if last and last[-1][1]["labels_digest"] == known and not (due or force or reseal):
         return Retrained(
-            note="nothing new: no label has changed since the last retrain", labels=len(train), left_out=left
+            note="nothing new: no label and no rule has changed since the last retrain",
+            labels=len(train),
+            left_out=left,
         )
     if not train:
         raise NotEnoughData(

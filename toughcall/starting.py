@@ -14,7 +14,7 @@ from typing import Any
 from toughcall import project as projects
 from toughcall.loop import import_file
 from toughcall.model import kinds
-from toughcall.questions import TABLES, Asks
+from toughcall.questions import TABLES, Asks, near
 from toughcall.reading import raw_rows
 from toughcall.records import SetAside, UsageError
 from toughcall.settings import Columns
@@ -56,9 +56,16 @@ def ready_made(path: str | Path | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path} as a project.toml: {error}") from None
+    for name in ("project", "data", *TABLES):
+        if not isinstance(found.get(name, {}), dict):
+            raise UsageError(f"[{name}] of {path} must be a table: mend it and run the command again")
+    columns = {field.name for field in dataclasses.fields(Columns)}
+    if strange := sorted(set(found.get("data", {})) - columns):
+        raise UsageError(f"unknown key data.{strange[0]} in {path}{near(strange[0], columns)}")
+    return found
 
 
 def asked_of(ready: Mapping[str, Any], options: Mapping[str, Any], kind: Asks) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toughcall.mining import pairs as pairing
 from toughcall.mining.pairs import candidate_pairs
 from toughcall.records import Vectors
 
@@ -37,17 +36,14 @@ def test_a_small_pool_gives_every_pair_once(unit_vectors: Any, n: int) -> None:
     n=st.integers(2, 30),
     limit=st.integers(0, 500),
     near=st.integers(1, 6),
-    small=st.integers(0, 20),
     seed=st.integers(),
 )
 @settings(max_examples=80, deadline=None)
-def test_whatever_the_limits_the_pairs_are_sound(n: int, limit: int, near: int, small: int, seed: int) -> None:
+def test_whatever_the_limits_the_pairs_are_sound(n: int, limit: int, near: int, seed: int) -> None:
     """No self pair, a < b, each once, sorted, never more than the limit, never fewer than it could be."""
     array = np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)
     vectors = Vectors(tuple(f"v{i:02d}" for i in range(n)), array / np.linalg.norm(array, axis=1)[:, None], "made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairing, "ALL", small)
-        found = find(vectors, abs(seed), limit=limit, per_record=near)
+    found = find(vectors, abs(seed), limit=limit, per_record=near)
     keys = [(a, b) for a, b, _, _ in found]
     assert all(a < b for a, b in keys)
     assert keys == sorted(set(keys))
@@ -57,9 +53,8 @@ def test_whatever_the_limits_the_pairs_are_sound(n: int, limit: int, near: int, 
     assert len({odds for _, _, origin, odds in found if origin == "drawn"}) <= 1
 
 
-def test_the_probability_of_a_drawn_pair_is_its_frequency(unit_vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probability_of_a_drawn_pair_is_its_frequency(unit_vectors: Any) -> None:
     """Over 300 seeds each pair that is not near is drawn as often as its probability says, all alike."""
-    monkeypatch.setattr(pairing, "ALL", 5)
     vectors, runs = unit_vectors(12), 300
     near = {(a, b) for a, b, origin, _ in find(vectors, limit=40, per_record=2) if origin == "near"}
     drawn: Counter[tuple[str, str]] = Counter()
@@ -76,9 +71,8 @@ def test_the_probability_of_a_drawn_pair_is_its_frequency(unit_vectors: Any, mon
     assert all(abs(count / runs - odds) < room for count in drawn.values())
 
 
-def test_near_pairs_are_each_records_neighbours(unit_vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_pairs_are_each_records_neighbours(unit_vectors: Any) -> None:
     """Near pairs are exactly those where one is among the other's nearest."""
-    monkeypatch.setattr(pairing, "ALL", 5)
     vectors = unit_vectors(40)
     cosine = vectors.array @ vectors.array.T
     np.fill_diagonal(cosine, -2)
@@ -86,20 +80,16 @@ def test_near_pairs_are_each_records_neighbours(unit_vectors: Any, monkeypatch: 
     assert {(a, b) for a, b, origin, _ in find(vectors, limit=300, per_record=3) if origin == "near"} == expected
 
 
-def test_a_tight_limit_leaves_no_record_without_its_neighbour(
-    unit_vectors: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tight_limit_leaves_no_record_without_its_neighbour(unit_vectors: Any) -> None:
     """When not all near pairs fit, each record's nearest comes first, not the records whose ids come first."""
-    monkeypatch.setattr(pairing, "ALL", 5)
     vectors = unit_vectors(60)
     found = find(vectors, limit=60, per_record=5)
     assert {origin for _, _, origin, _ in found} == {"near"}
     assert {one for a, b, _, _ in found for one in (a, b)} == set(vectors.ids)
 
 
-def test_the_order_of_the_pool_does_not_matter_c23(unit_vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_the_pool_does_not_matter_c23(unit_vectors: Any) -> None:
     """Shuffled records and equal texts: the same pairs, near and drawn (C23)."""
-    monkeypatch.setattr(pairing, "ALL", 5)
     vectors = unit_vectors(30)
     array = vectors.array.copy()
     array[10:20] = array[10]
@@ -109,9 +99,8 @@ def test_the_order_of_the_pool_does_not_matter_c23(unit_vectors: Any, monkeypatc
     assert all(find(shuffled(vectors, seed), limit=150, per_record=3) == first for seed in range(5))
 
 
-def test_progress_reaches_the_end(unit_vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_reaches_the_end(unit_vectors: Any) -> None:
     """Progress is told up to the number of records."""
-    monkeypatch.setattr(pairing, "ALL", 5)
     told: list[tuple[int, int]] = []
     find(unit_vectors(9), limit=20, per_record=2, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (9, 9)
