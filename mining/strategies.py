@@ -154,11 +154,11 @@ def diverse(
 
 
 def spread(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
-    """Return the items whose numbers the model expects to miss by most; empty where it says nothing of that."""
+    """Return the items with the widest prediction intervals; empty where the model says nothing of that."""
     if "spread" not in scores.parts:
         return []
     width = scores.parts["spread"]
-    return _ranked(scores.ids, width, n, "spread", lambda row: f"expected error {width[row]:.0%} of the range")
+    return _ranked(scores.ids, width, n, "spread", lambda row: f"90 % interval of ± {width[row]:.0%} of the range")
 
 
 def disagreement(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:

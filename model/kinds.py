@@ -219,7 +219,7 @@ class ScoresKind(Kind):
         ]
 
     def uncertainty(self, scores: Scores) -> Floats:
-        """Return the expected error of each row in [0, 1] (`spread`, a share of the range); 0 where no model says."""
+        """Return half the width of each row's 90 % interval (`spread`, a share of the range); 0 where no model says."""
         return np.asarray(scores.parts.get("spread", np.zeros(len(scores.ids))), dtype=np.float32)
 
     def too_few(self, counts: Mapping[str, int], n: int) -> bool:

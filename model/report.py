@@ -30,6 +30,13 @@ def notes(report: Report) -> list[str]:
         plain, constant = others.get("mean_mae"), others.get("constant_weighted_mae")
         beside = "" if constant is None else f"; the training mean alone has {constant:.3f}"
         found.append(f"weighted MAE {report.value:.3f}, unweighted {plain or 0.0:.3f}{beside}")
+    if (coarse := others.get("coarse_macro_f1")) is not None:
+        found.append(
+            f"over the coarse classes macro F1 is {coarse:.3f}, accuracy {others['coarse_accuracy'] or 0.0:.3f}"
+        )
+    for name, value in others.items():
+        if name.endswith("_spearman") and not report.per_dimension and value is not None:
+            found.append(f"Spearman's correlation with {name.removesuffix('_spearman')} is {value:.3f}")
     if (kappa := others.get("tier_kappa")) is not None:
         found.append(f"tiers agree with Cohen's kappa {kappa:.3f}")
     return found

@@ -132,7 +132,7 @@ class Head:
     reference: Floats | None = None
     """Pairs: vectors of pool records to measure density against, shape (m, d)."""
     spread: Floats | None = None
-    """Numbers: weights and intercept of the expected error on each dimension, shape (k, d + 1)."""
+    """Numbers: weights and intercept of half the 90 % interval on each dimension, shape (k, d + 1)."""
     name: str = "head"
     blind: bool = False
     """A baseline that reads words alone: every vector it is given counts as empty."""

@@ -28,7 +28,7 @@ PRINTS = {
     "multiclass": ["accuracy is", "micro F1 over all classes is the same figure", "champion: questions-v001"],
     "relation": ["plain accuracy", "without NO_RELATION micro F1 is", "above tfidf"],
     "pair": ["roc_auc", "beats untouched", "in_band", "not_similar"],
-    "scores": ["weighted MAE", "the training mean alone has", "Cohen's kappa", "mean's MAE", "expected error"],
+    "scores": ["weighted MAE", "the training mean alone has", "Cohen's kappa", "mean's MAE", "90 % interval of"],
 }
 """What the lines of each page have to print."""
 

@@ -220,7 +220,7 @@ def tickets(folder: Path, say: Say, share: float = 1.0) -> Prepared:
         "pair",
         _csv(
             folder / "tickets.csv",
-            ["ticket", "site", "description"],
+            ["ticket", "site", "text"],
             [[r["ticket"], r["site"], r["text"]] for r in rest],
         ),
         _csv(folder / "tickets-held-out.csv", ["a", "b", "label"], pairs),

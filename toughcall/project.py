@@ -260,7 +260,7 @@ def render(
     }
     for dotted, value in (settings or {}).items():
         table, _, key = dotted.rpartition(".")
-        tables[table][key] = value
+        tables.setdefault(table, {})[key] = value
     notes = {
         "labels": 'label = "what it means": shown to experts and read by the untouched encoder',
         "types": "which (subject type, object type) a label is legal for; a label not named here is legal for all",

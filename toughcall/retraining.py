@@ -227,7 +227,9 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         },
     )
     found = trained.chosen
-    told = "" if ws.kind.labelled else gap(-found["in_sample"], -found["out_of_fold"])[1]
+    told = ""
+    if not ws.kind.labelled:
+        told = f"{gap(-found['in_sample'], -found['out_of_fold'])[1]} (errors as shares of the range)"
     return Retrained(version, len(train), tuple(reports), verdict, trained.dead, left, note, told)
 
 

@@ -26,6 +26,9 @@ def columns_of(settled: Columns, options: Mapping[str, str | None]) -> Columns:
     """Return the project's columns with the command line's in their place; labels only when asked for."""
     names = {"text": "text", "text_b": "text_b", "key": "id", "key_b": "id_b", "label": "label", "encoding": "encoding"}
     given: dict[str, Any] = {names[key]: value for key, value in options.items() if key in names and value is not None}
+    if given.get("text_b"):
+        # ready-made pairs: what decides who is paired is not asked of them
+        given = {"block": (), "time": "", **given}
     return dataclasses.replace(settled, **given)
 
 
@@ -65,6 +68,16 @@ def ready_made(path: str | Path | None) -> dict[str, Any]:
     columns = {field.name for field in dataclasses.fields(Columns)}
     if strange := sorted(set(found.get("data", {})) - columns):
         raise UsageError(f"unknown key data.{strange[0]} in {path}{near(strange[0], columns)}")
+    return found
+
+
+def settled_of(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a ready project.toml by dotted name ("mine.window", "mine.quotas.diverse")."""
+    found: dict[str, Any] = {}
+    for table in ("encoder", "mine", "studio", "gate"):
+        for key, value in ready.get(table, {}).items():
+            inner = {f"{table}.{key}.{one}": each for one, each in value.items()} if isinstance(value, dict) else {}
+            found |= inner or {f"{table}.{key}": value}
     return found
 
 
@@ -126,7 +139,7 @@ def make_project(
         null=str(head.get("null", "")),
         quotas=kind.quotas,
         encoder=options["encoder"],
-        settings=settings or {},
+        settings={**settled_of(ready), **(settings or {})},
     )
     aside = root.with_name(f".{root.name}.making")
     shutil.rmtree(aside, ignore_errors=True)

@@ -203,8 +203,8 @@ def test_the_widest_expected_error_is_asked_first(scored: Any) -> None:
     """Numbers: what the model expects to miss by most comes first, whatever the numbers are; the note says how much."""
     picks = choose("spread", scored([0.5, 0.0, 1.0], spread=[0.1, 0.333, 0.2]), 2, rng=rng())
     assert [(pick.item, pick.note) for pick in picks] == [
-        ("i001", "expected error 33% of the range"),
-        ("i002", "expected error 20% of the range"),
+        ("i001", "90 % interval of ± 33% of the range"),
+        ("i002", "90 % interval of ± 20% of the range"),
     ]
     assert [pick.score for pick in picks] == pytest.approx([0.333, 0.2])
 

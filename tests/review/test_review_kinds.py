@@ -90,7 +90,7 @@ def test_a_long_text_is_shown_where_its_marks_are(filled: Callable[..., Any]) ->
 
 
 def test_numbers_are_queued_by_their_expected_error(filled: Callable[..., Any], shown: Callable[..., AppTest]) -> None:
-    """The score is the expected error, there is no band and no class, and the prediction is in its own units."""
+    """The score is half the prediction interval; no band, no class, and the prediction in its own units."""
     made = filled("scores", values=[(0.0, 1.0), (0.53, 0.333), (0.5, 0.5), (0.9, 0.1), (1.0, 0.0)])
     app = shown(made.root)
     table = app.dataframe[0].value
@@ -111,7 +111,7 @@ def test_numbers_are_queued_by_their_expected_error(filled: Callable[..., Any], 
     assert not app.exception
     with live.opened(made.root) as one:
         found = views.histogram(one, "", 0.0, 1.0)
-        assert views.score_name(one, "") == "expected error, as a share of the range"
+        assert views.score_name(one, "") == "half the 90 % interval, as a share of the range"
     assert found is not None
     assert (found.total, int(found.bars["count"].sum())) == (5, 5)
     assert found.bars.loc[found.bars["count"] > 0, "low"].to_list() == [0.0, 0.125, 0.25, 0.375, 0.5]

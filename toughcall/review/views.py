@@ -123,7 +123,7 @@ def _place(live: Live, names: Sequence[str]) -> str:
 def score_name(live: Live, column: str) -> str:
     """Return what the score of a row is, in words."""
     if not live.kind.labelled:
-        return "expected error, as a share of the range"
+        return "half the 90 % interval, as a share of the range"
     scored = live.scored
     if column or (scored is not None and len(scored.labels) == 1):
         return f"probability of {column or (scored.labels[0] if scored else '')}"
