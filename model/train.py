@@ -137,16 +137,27 @@ def train(
 
 
 def words_alone(
-    kind: Kind, schema: Schema, items: Sequence[Item], labels: Sequence[Label], *, corpus: Sequence[str], seed: int
+    kind: Kind,
+    schema: Schema,
+    items: Sequence[Item],
+    labels: Sequence[Label],
+    *,
+    corpus: Sequence[str],
+    pool: Sequence[Text] = (),
+    seed: int,
 ) -> Head:
-    """Return the baseline without any encoder: the same head over TF-IDF alone, under one setting."""
+    """Return the baseline without any encoder: the same head over TF-IDF alone, under one setting.
+
+    `pool`: as for `train`, so that among near-misses, too, more words in common never count against a pair.
+    """
     words = Words.fit(sorted(set(corpus)))
-    blank = [text.id for item in items for text in item.views]
-    vectors = Vectors(tuple(dict.fromkeys(blank)), np.zeros((len(set(blank)), 0), np.float32), "none")
+    blank = dict.fromkeys([*(text.id for item in items for text in item.views), *(text.id for text in pool)])
+    vectors = Vectors(tuple(blank), np.zeros((len(blank), 0), np.float32), "none")
     reference = np.zeros((1, 0), np.float32) if kind.paired else None
     with one_thread():
         raw, _ = kind.features(items, vectors, words, reference)
-        head, _, _ = _fitted(kind, schema, items, labels, raw, None, (kind.settings[-1],), seed, None)
+        extra = made_up(kind, schema, pool, vectors, words, reference, None, seed)
+        head, _, _ = _fitted(kind, schema, items, labels, raw, extra, (kind.settings[-1],), seed, None)
     return dataclasses.replace(head, words=words, reference=reference, name="tfidf", blind=True)
 
 

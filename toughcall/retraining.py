@@ -128,7 +128,9 @@ def baselines(
 
     learnt = [items[label.item] for label in train]
     majority = the_constant(ws, train)
-    words = words_alone(ws.kind, ws.schema, learnt, train, corpus=ws.corpus, seed=ws.project.seed)
+    words = words_alone(
+        ws.kind, ws.schema, learnt, train, corpus=ws.corpus, pool=ws.training_pool(), seed=ws.project.seed
+    )
     # an encoder that has no opinion without labels leaves its place to the best constant
     roles: dict[str, Scorer] = {"majority": majority, "tfidf": words, "untouched": ws.untouched}
     if not ws.kind.labelled:

@@ -12,7 +12,7 @@ from toughcall.model import kinds
 from toughcall.model.evaluate import evaluate
 from toughcall.model.features import density
 from toughcall.model.scorers import Head
-from toughcall.model.train import ENOUGH, made_up, sampled, train
+from toughcall.model.train import ENOUGH, made_up, sampled, train, words_alone
 from toughcall.model.words import Words
 from toughcall.records import Item, Label, Pair, Scores, Text, Vectors
 from toughcall.schema import Dimension
@@ -129,3 +129,21 @@ def test_a_grade_changes_neither_training_nor_what_is_decoded() -> None:
     assert heads[1].counts == {"similar": 30, "not_similar": 30, "grade": 30}
     values = heads[1].score(items, vectors).values
     assert set(KIND.decode(GRADED, values, heads[1].thresholds)) == {("similar",), ("not_similar",)}
+
+
+def test_the_word_baseline_does_not_count_common_words_against_a_pair() -> None:
+    """Rule: the queue asks about near-misses that share many words; random pairs of the pool keep the sign right."""
+    things, faults = ("pump", "door", "light", "fan", "belt"), ("leaks", "sticks", "hums", "stops")
+    names = [f"{thing} {fault}" for thing in things for fault in faults]
+    pool = [Text(f"{name} in hall {n} today", f"p{name}{n}") for name in names for n in range(8)]
+    drawn = np.random.default_rng(0).choice(len(pool) - 1, size=24, replace=False)
+    # alike: other words; not alike: nearly the same words
+    alike: list[Item] = [Pair(Text(f"smoke seen {i}"), Text(f"fire alarm rang {i}")) for i in range(12)]
+    apart: list[Item] = [Pair(pool[a], pool[a + 1]) for a in drawn]
+    labels = [Label(item.id, SCHEMA.labels[:1]) for item in alike] + [
+        Label(item.id, SCHEMA.labels[1:]) for item in apart
+    ]
+    corpus = [text.text for text in pool]
+    bare = words_alone(KIND, SCHEMA, [*alike, *apart], labels, corpus=corpus, seed=0)
+    fair = words_alone(KIND, SCHEMA, [*alike, *apart], labels, corpus=corpus, pool=pool, seed=0)
+    assert bare.coef[0, 1] < fair.coef[0, 1]
