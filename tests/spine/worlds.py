@@ -158,7 +158,7 @@ def pair() -> World:
         for turn, words in enumerate(tale.split("|")):
             text = f"{unit} {words}"
             event[text] = f"{unit} {trouble}"
-            row = {"description": text, "ticket": f"{unit}-{trouble}-{turn}", "site": "north" if place % 2 else "south"}
+            row = {"text": text, "ticket": f"{unit}-{trouble}-{turn}", "site": "north" if place % 2 else "south"}
             rows.append({**row, "opened": f"2026-01-{1 + 3 * trouble + turn:02d}T05:30"})
     return World(
         "pair",
