@@ -318,10 +318,10 @@ def test_sign_up_needs_a_link(studio_server: Local) -> None:
 def test_adding_a_person_twice(studio_server: Local) -> None:
     """An account is made once: again with its password is fine, with another is told, bad input is refused."""
     url, token = studio_server.url, studio_server.token
-    add_person(url, token, "Anna@example.com", "anna-anna-1")
-    add_person(url, token, "anna@example.com", "anna-anna-1")
+    add_person(url, token, "Anna.twice@example.com", "anna-anna-1")
+    add_person(url, token, "anna.twice@example.com", "anna-anna-1")
     with pytest.raises(UsageError, match=r"already has an account .* another password") as error:
-        add_person(url, token, "anna@example.com", "anna-anna-2")
+        add_person(url, token, "anna.twice@example.com", "anna-anna-2")
     assert "anna-anna-2" not in str(error.value)
     with pytest.raises(UsageError, match="valid email"):
         add_person(url, token, "no address", "anna-anna-1")
