@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toughcall.annotate.tasks import CONTROL, NONE, control, shown, target
-from toughcall.records import CANT_TELL, Answer, Item, Outcome, SetAside, Value, digest
+from toughcall.annotate.tasks import CONTROL, control, shown, target
+from toughcall.records import CANT_TELL, NONE, Answer, Item, Outcome, SetAside, Value, digest
 from toughcall.schema import Schema
 
 _SHOWN = 200

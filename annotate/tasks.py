@@ -17,26 +17,11 @@ from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
-from toughcall.records import (
-    CANT_TELL,
-    Batch,
-    Item,
-    Pick,
-    Relation,
-    SetAside,
-    Span,
-    UsageError,
-    chosen_of,
-    mark,
-    numbers_of,
-)
-from toughcall.schema import Dimension, Schema
+from toughcall.records import CANT_TELL, NONE, Batch, Item, Pick, Relation, SetAside, Span, UsageError, mark
+from toughcall.schema import Dimension, Schema, chosen_of, numbers_of
 
 CONTROL = "answer"
 """The name of the control in which experts choose, in every kind."""
-
-NONE = "__none__"
-"""The choice of an expert who looked and found that no label applies (`multilabel`); an empty submit is not that."""
 
 LONGEST = 1_000_000
 """Characters per text field; beyond it browsers stop scrolling and imports hit the server's body limit."""
@@ -208,14 +193,13 @@ def labelling_config(schema: Schema) -> str:
 
 def _marked(item: Relation) -> str:
     """Return a relation's text as HTML with both spans marked; well-formed also where they cross."""
-    s, o = item.subject, item.object
-    first, second = (s, o) if s.start < o.start else (o, s)
+    first, second = item.sides
     if not first.start < second.start < first.end < second.end:
         return mark(item, _SPANS, html.escape)
     text = item.record.text
     cuts = [0, first.start, second.start, first.end, second.end, len(text)]
     before, alone, both, rest, after = (html.escape(text[a:b]) for a, b in pairwise(cuts))
-    outer, inner = (_SPANS[:2], _SPANS[2:]) if first is s else (_SPANS[2:], _SPANS[:2])
+    outer, inner = (_SPANS[:2], _SPANS[2:]) if first is item.subject else (_SPANS[2:], _SPANS[:2])
     # the one that ends later is cut in two where the other one ends
     marked = f"{outer[0]}{alone}{inner[0]}{both}{inner[1]}{outer[1]}{inner[0]}{rest}{inner[1]}"
     return f"{before}{marked}{after}"

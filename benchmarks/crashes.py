@@ -31,9 +31,8 @@ import numpy as np
 
 from toughcall import demo, loop
 from toughcall.annotate import server
-from toughcall.annotate.tasks import NONE
 from toughcall.model.registry import check_folder
-from toughcall.records import CANT_TELL
+from toughcall.records import CANT_TELL, NONE
 from toughcall.telling import rows_out
 from toughcall.workspace import Workspace, opened
 

@@ -11,8 +11,8 @@ import numpy as np
 from toughcall.model import numbers
 from toughcall.model.kind import Kind
 from toughcall.model.numbers import DimensionRow, Doubles, number
-from toughcall.records import Bools, Floats, Label, Scores, numbers_of
-from toughcall.schema import Schema
+from toughcall.records import Bools, Floats, Label, Scores
+from toughcall.schema import Schema, numbers_of
 
 RESAMPLES = 2000
 

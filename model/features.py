@@ -9,7 +9,7 @@ import numpy as np
 
 from toughcall.model.linear import Rows
 from toughcall.model.words import Words
-from toughcall.records import Floats, IntegrityError, Item, Reals, Relation, Span, Vectors
+from toughcall.records import Floats, IntegrityError, Item, Reals, Relation, Vectors
 
 NEAREST = 10
 SAME = 0.9999
@@ -88,9 +88,9 @@ def span_words(items: Sequence[Item]) -> list[str]:
     between two places: words between come once alone and once with both types.
     """
     out = []
-    for left, right, order, text in map(_sides, spans_of(items)):
-        between = _WORD.findall(text[left.end : max(left.end, right.start)])
-        typed = f"{left.type}x{right.type}x{order}"
+    for item in spans_of(items):
+        (left, right), text, between = item.sides, item.record.text, _WORD.findall(item.between)
+        typed = f"{left.type}x{right.type}x{_order(item)}"
         words = [f"l_{w}" for w in _WORD.findall(text[: left.start])[-3:]]
         words += [f"m_{w}" for w in between] + [f"{typed}m_{w}" for w in between]
         out.append(" ".join([*words, *(f"r_{w}" for w in _WORD.findall(text[right.end :])[:3])]))
@@ -100,9 +100,9 @@ def span_words(items: Sequence[Item]) -> list[str]:
 def span_types(items: Sequence[Item]) -> list[str]:
     """Return both types of each relation, their pair, their order in the text, and how far apart they stand."""
     out = []
-    for left, right, order, text in map(_sides, spans_of(items)):
-        apart = len(_WORD.findall(text[left.end : max(left.end, right.start)]))
-        bin_ = sum(apart >= edge for edge in (1, 2, 3, 5, 8, 12, 20))
+    for item in spans_of(items):
+        (left, right), order = item.sides, _order(item)
+        bin_ = sum(len(_WORD.findall(item.between)) >= edge for edge in (1, 2, 3, 5, 8, 12, 20))
         out.append(f"a_{left.type} b_{right.type} ab_{left.type}_{right.type}_{order} {order} apart{bin_}")
     return out
 
@@ -110,9 +110,8 @@ def span_types(items: Sequence[Item]) -> list[str]:
 _WORD = re.compile(r"\w+")
 
 
-def _sides(item: Relation) -> tuple[Span, Span, str, str]:
-    s, o = item.subject, item.object
-    return (s, o, "so", item.record.text) if s.start <= o.start else (o, s, "os", item.record.text)
+def _order(item: Relation) -> str:
+    return "so" if item.sides[0] is item.subject else "os"
 
 
 SURFACE = 16

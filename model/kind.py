@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,8 +21,13 @@ from toughcall.schema import Schema
 MIXED = {"in_band": 0.3, "rare_class": 0.2, "diverse": 0.25, "disagreement": 0.05, "random_audit": 0.2}
 
 
+def masked(logits: Reals, legal: Bools | None) -> Reals:
+    """Return logits with minus infinity where a column is not legal for a row."""
+    return logits if legal is None else np.where(legal, logits, -np.inf)
+
+
 @dataclass(frozen=True)
-class Kind:
+class Kind(ABC):
     """What every kind answers. `columns` are the outputs of a model, shape (n, k), each in [0, 1]."""
 
     name: ClassVar[str] = ""
@@ -43,7 +49,6 @@ class Kind:
     default_null: ClassVar[str] = ""
     quotas: ClassVar[Mapping[str, float]] = MIXED
     settings: ClassVar[Sequence[Setting]] = tuple(Setting(c, b) for c in (1.0, 3.0, 10.0, 30.0) for b in (False, True))
-
     fewer: ClassVar[Sequence[Setting]] = tuple(Setting(c) for c in (1.0, 3.0, 10.0))
     """What is tried where many labels make every setting slow and balancing pointless."""
 
@@ -96,12 +101,14 @@ class Kind:
         return np.asarray((1.0 - 2.0 * np.abs(scores.values - 0.5)).max(axis=1), dtype=np.float32)
 
     def too_few(self, counts: Mapping[str, int], n: int) -> bool:
-        """Return whether nothing can be learnt from `n` answers with these counts of each label."""
-        return not any(2 <= count <= n - 2 for count in counts.values())
+        """Return whether nothing can be learnt from `n` answers with these counts: not two classes with two each."""
+        return sum(count >= 2 for count in counts.values()) < 2
 
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
-        """Return what the encoder as it came says, shape (n, k), from vectors of the labels' descriptions."""
-        raise NotImplementedError
+    @abstractmethod
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
+        """Return (what the encoder as it came says, shape (n, k), from the descriptions' vectors; its parts)."""
 
     def constant(self, truth: Any) -> Floats:
         """Return what the best constant says, shape (k,): the share of each column, one pseudo-count each way."""
@@ -173,10 +180,6 @@ class Exclusive(Kind):
         share = np.where(top[:, 1] > 0, top[:, 1] / np.maximum(top.sum(axis=1), 1e-9), 1.0)
         return np.asarray(np.minimum(2.0 * (1.0 - share), 1.0), dtype=np.float32)
 
-    def too_few(self, counts: Mapping[str, int], n: int) -> bool:
-        """Return whether there are not two classes with two labels each."""
-        return sum(count >= 2 for count in counts.values()) < 2
-
     def constant(self, truth: Any) -> Floats:
         """Return the share of each class, one pseudo-count each."""
         return np.asarray((truth.sum(axis=0) + 1.0) / (len(truth) + truth.shape[1]), dtype=np.float32)
@@ -188,7 +191,7 @@ class Exclusive(Kind):
     def figure(self, truth: Any, logits: Reals) -> float:
         """Return the mean of average precision and macro F1: how classes are ranked, and how they are decided."""
         p = softmax(logits)
-        return (super().figure(truth, p) + macro_f1(truth, Exclusive.chosen(self, p, np.full(p.shape[1], 0.5)))) / 2
+        return (super().figure(truth, p) + macro_f1(truth, self.chosen(p, np.full(p.shape[1], 0.5)))) / 2
 
     def calibrate(self, truth: Any, logits: Reals) -> tuple[Reals, Reals]:
         """Return one temperature over all classes."""

@@ -12,24 +12,13 @@ import numpy as np
 
 from toughcall.model import linear
 from toughcall.model.calibration import sigmoid, softmax
-from toughcall.model.features import SURFACE, beside, pair_parts, rows_of, span_types, span_words, surface
-from toughcall.model.kind import Exclusive, Kind
+from toughcall.model.features import SURFACE, beside, cosine, pair_parts, rows_of, span_types, span_words, surface
+from toughcall.model.kind import Exclusive, Kind, masked
 from toughcall.model.linear import Extra, Rows, Setting
 from toughcall.model.words import Words
 from toughcall.questions import near
-from toughcall.records import (
-    Bools,
-    Floats,
-    IntegrityError,
-    Item,
-    Reals,
-    Scores,
-    UsageError,
-    Value,
-    Vectors,
-    numbers_of,
-)
-from toughcall.schema import Schema
+from toughcall.records import Bools, Floats, IntegrityError, Item, Reals, Scores, UsageError, Value, Vectors
+from toughcall.schema import Schema, numbers_of
 
 COVER, ERROR_STRENGTH = 0.9, 0.03
 """How much a prediction interval of numbers covers, and how free the ridge is that learns its width."""
@@ -42,11 +31,17 @@ class Multilabel(Kind):
     single = False
     hinted = True
 
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
+    def too_few(self, counts: Mapping[str, int], n: int) -> bool:
+        """Return whether no label has two texts that have it and two that do not."""
+        return not any(2 <= count <= n - 2 for count in counts.values())
+
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
         """Return how far each label stands out of its row of cosines."""
         near = rows_of(items, vectors)[0] @ hints.T
         spread = near.std(axis=1, keepdims=True) + 1e-6
-        return sigmoid(4.0 * ((near - near.mean(axis=1, keepdims=True)) / spread - 1.0))
+        return sigmoid(4.0 * ((near - near.mean(axis=1, keepdims=True)) / spread - 1.0)), {}
 
 
 class Multiclass(Exclusive):
@@ -55,9 +50,11 @@ class Multiclass(Exclusive):
     name = "multiclass"
     hinted = True
 
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
         """Return a softmax of the cosines at 0.05, the temperature contrastive encoders are trained with."""
-        return softmax(rows_of(items, vectors)[0] @ hints.T / 0.05)
+        return softmax(rows_of(items, vectors)[0] @ hints.T / 0.05), {}
 
 
 class RelationKind(Exclusive):
@@ -84,11 +81,12 @@ class RelationKind(Exclusive):
             len(items), len(schema.labels)
         )
 
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
         """Return a softmax of the cosines between the words that join the spans and each description."""
         near = rows_of(items, vectors)[1] @ hints.T / 0.05
-        legal = self.legal(schema, items)
-        return self.link(near if legal is None else np.where(legal, near, -np.inf))
+        return self.link(masked(near, self.legal(schema, items))), {}
 
     def words_of(self, items: Sequence[Item]) -> list[str]:
         """Return the words between and around the spans, each with its place."""
@@ -124,14 +122,12 @@ class PairKind(Kind):
         """Return the first label at or above the threshold, else the second."""
         return [(schema.labels[0 if yes else 1],) for yes in self.chosen(values, thresholds)[:, 0]]
 
-    def too_few(self, counts: Mapping[str, int], n: int) -> bool:
-        """Return whether there are not two pairs of each sort."""
-        return sum(count >= 2 for count in counts.values()) < 2
-
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
         """Return the cosine of both records, cut to [0, 1]."""
-        a, b = rows_of(items, vectors)
-        return np.asarray(np.clip(np.einsum("nd,nd->n", a, b), 0.0, 1.0)[:, None])
+        found = cosine(items, vectors)
+        return np.maximum(found, 0.0)[:, None], {"cosine": found}
 
     def features(
         self, items: Sequence[Item], vectors: Vectors, words: Words | None, reference: Floats | None
@@ -226,9 +222,11 @@ class ScoresKind(Kind):
         """Return whether no dimension has ten numbers."""
         return max(counts.values(), default=0) < 10
 
-    def untouched(self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats) -> Reals:
+    def untouched(
+        self, schema: Schema, items: Sequence[Item], vectors: Vectors, hints: Floats
+    ) -> tuple[Reals, dict[str, Floats]]:
         """Return the middle of each range: without a label an encoder knows nothing about a scale."""
-        return np.full((len(items), len(schema.dimensions)), 0.5)
+        return np.full((len(items), len(schema.dimensions)), 0.5), {}
 
     def constant(self, truth: Any) -> Floats:
         """Return the mean of each dimension, the middle where nobody answered."""

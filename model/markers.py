@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toughcall.records import MARKS
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MARKS = ("[SUBJ]", "[/SUBJ]", "[OBJ]", "[/OBJ]")
-NEAR = {"[SUBJ]": "subject", "[/SUBJ]": "subject", "[OBJ]": "object", "[/OBJ]": "object"}
+NEAR = dict(zip(MARKS, ("subject", "subject", "object", "object"), strict=True))
 """The word whose vector a mark starts from: a mark that starts at random is noise until it is trained."""
 
 

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from toughcall.model import kinds
-from toughcall.model.features import cosine
-from toughcall.model.kind import Kind
+from toughcall.model.kind import Kind, masked
 from toughcall.model.words import Words
 from toughcall.records import Floats, IntegrityError, Item, Label, Reals, Scores, Value, Vectors
 from toughcall.schema import Schema, schema_from
@@ -58,8 +57,7 @@ class Untouched:
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return probabilities, shape (n, k)."""
-        values = self.kind.untouched(self.schema, items, vectors, self.hints)
-        parts = {"cosine": cosine(items, vectors)} if self.kind.paired else {}
+        values, parts = self.kind.untouched(self.schema, items, vectors, self.hints)
         return _scores(self.kind, self.schema, items, values, self.name, parts)
 
 
@@ -146,8 +144,7 @@ class Head:
         if self.spread is not None:
             error = made @ self.spread[:, :-1].T.astype(np.float64) + self.spread[:, -1]
             parts["spread"] = np.clip(error, 0.0, 1.0).mean(axis=1).astype(np.float32)
-        legal = self.kind.legal(self.schema, items)
-        return raw if legal is None else np.where(legal, raw, -np.inf), parts
+        return masked(raw, self.kind.legal(self.schema, items)), parts
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return calibrated probabilities, shape (n, k)."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from toughcall.model import linear
 from toughcall.model.features import beside
-from toughcall.model.kind import Kind
+from toughcall.model.kind import Kind, masked
 from toughcall.model.linear import Setting
 from toughcall.model.scorers import Head
 from toughcall.model.split import connected, folds
@@ -31,9 +31,8 @@ from toughcall.records import (
     Text,
     Vectors,
     digest,
-    names_of,
 )
-from toughcall.schema import Schema
+from toughcall.schema import Schema, names_of
 
 FOLDS = 5
 SOME, MANY = 2_000, 10_000
@@ -210,9 +209,7 @@ def _fitted(
             open_ = None if legal is None else legal[~left]
             coef, bias = kind.fit(seen[one], truth[~left], at, extra, open_)
             out[left] = x.take(left) @ coef.T + bias
-        if legal is not None:
-            out[~legal] = -np.inf
-        return np.isin(fold, some), out
+        return np.isin(fold, some), masked(out, legal)
 
     # many labels: one fifth held out compares settings as well as five folds do, in a fifth of the time
     compared = filled if len(items) <= MANY else filled[:1]
@@ -235,7 +232,7 @@ def _fitted(
         raise IntegrityError(
             "training gave weights that are not finite: nothing was stored; toughcall doctor checks the data"
         )
-    inside = round(kind.figure(truth, own if legal is None else np.where(legal, own, -np.inf)), 4)
+    inside = round(kind.figure(truth, masked(own, legal)), 4)
     slope, offset = kind.calibrate(truth, out)
     p = kind.link(out * slope + offset).astype(np.float32)
     thresholds = kind.thresholds(schema, truth, p, seed)

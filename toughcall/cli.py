@@ -80,7 +80,7 @@ def main(ctx: click.Context, folder: Path | None, debug: bool, quiet: bool) -> N
 @click.option("--time", default="", help="pair: the column that says when; mine.window holds the days.")
 @click.option("--like", type=click.Path(path_type=Path), help="A ready project.toml: its questions and columns.")
 @click.option("--guideline", default="", help="A sentence shown to the experts.")
-@click.option("--encoder", default="minilm", show_default=True, help="minilm, a local folder, or a hub name.")
+@click.option("--encoder", default="", help="minilm (the default), a local folder, or a hub name.")
 @click.option("--encoding", default="utf-8", show_default=True, help="The file's encoding.")
 @json_option
 @click.pass_context

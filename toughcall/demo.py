@@ -117,7 +117,6 @@ def make(root: Path, data: demo_data.Prepared, console: Console, settings: Mappi
         kind=data.kind,
         data=str(data.pool),
         like=data.like,
-        encoder="minilm",
         settings={**shared, **(settings or {})},
         **data.options,
     )

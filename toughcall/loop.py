@@ -16,17 +16,8 @@ import numpy as np
 from toughcall import reading
 from toughcall.pool import Added
 from toughcall.project import TOKEN_VARIABLE
-from toughcall.records import (
-    Answer,
-    Batch,
-    Item,
-    Pick,
-    Scores,
-    SetAside,
-    UsageError,
-    digest,
-    names_of,
-)
+from toughcall.records import Answer, Batch, Item, Pick, Scores, SetAside, UsageError, digest
+from toughcall.schema import names_of
 from toughcall.settings import Columns
 from toughcall.workspace import Workspace
 

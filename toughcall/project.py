@@ -159,6 +159,8 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
         errors.append(f"project.null names {null!r}, which is no label{near(null, labels)}: add it under [labels]")
     made_sections = {key: _section(key, raw.get(key, {}), errors) for key in SECTIONS}
     mine: MineSettings = made_sections["mine"]
+    if mine.window and not made_sections["data"].time:
+        errors.append("mine.window needs data.time, the column that says when")
     if mine.low >= mine.high:
         errors.append(f"mine.low ({mine.low}) must be below mine.high ({mine.high})")
     for label in made_sections["gate"].floors:
@@ -234,7 +236,6 @@ def render(
     guideline: str = "",
     null: str = "",
     quotas: Mapping[str, float],
-    encoder: str = "minilm",
     settings: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a new project.toml as text, with every setting a newcomer may want to change.
@@ -247,7 +248,7 @@ def render(
         **{table: dict(values) for table, values in asked.items() if table != "dimensions"},
         **{f"dimensions.{quoted(one)}": dict(values) for one, values in asked.get("dimensions", {}).items()},
         "data": {key: value for key, value in columns.items() if value},
-        "encoder": {"name": encoder},
+        "encoder": {"name": EncoderSettings().name},
         "mine": {"batch": mine.batch, "low": mine.low, "high": mine.high},
         "mine.quotas": dict(quotas),
         "studio": {"url": "", "overlap": 1},

@@ -29,6 +29,10 @@ Part: TypeAlias = Literal["train", "dev", "test"]
 
 CANT_TELL = "__cant_tell__"
 """The answer of an expert who looked and cannot decide: never a negative, never a label."""
+NONE = "__none__"
+"""What says that somebody looked and no label applies, in files and in Label Studio."""
+MARKS = ("[SUBJ]", "[/SUBJ]", "[OBJ]", "[/OBJ]")
+"""What stands around the two spans of a relation."""
 
 
 def digest(*parts: object) -> str:
@@ -203,9 +207,20 @@ class Relation:
         return text[self.subject.start : self.subject.end], text[self.object.start : self.object.end]
 
     @property
+    def sides(self) -> tuple[Span, Span]:
+        """The two spans in the order in which they begin."""
+        return (self.subject, self.object) if self.subject.start <= self.object.start else (self.object, self.subject)
+
+    @property
+    def between(self) -> str:
+        """The text from the end of the first span to the start of the second, "" where they overlap."""
+        left, right = self.sides
+        return self.record.text[left.end : max(left.end, right.start)]
+
+    @property
     def marked(self) -> str:
         """The text with `[SUBJ] … [/SUBJ]` and `[OBJ] … [/OBJ]` around the spans."""
-        return mark(self, ("[SUBJ] ", " [/SUBJ]", "[OBJ] ", " [/OBJ]"))
+        return mark(self, [f" {sign}" if "/" in sign else f"{sign} " for sign in MARKS])
 
     def fields(self) -> dict[str, str]:
         """Return what an expert sees, by the name of the field in the labelling interface."""
@@ -219,10 +234,9 @@ class Relation:
     @property
     def views(self) -> tuple[Text, ...]:
         """What the encoder reads: the text, and what joins the spans ("TAXON was collected from the STRAT")."""
-        s, o, text = self.subject, self.object, self.record.text
-        left, right = (s, o) if s.start <= o.start else (o, s)
-        between = text[left.end : max(left.end, right.start)]
-        return self.record, Text(" ".join(f"{left.type or 'it'} {between} {right.type or 'it'}".split()))
+        left, right = self.sides
+        joined = f"{left.type or 'it'} {self.between} {right.type or 'it'}"
+        return self.record, Text(" ".join(joined.split()))
 
 
 def mark(item: Relation, marks: Sequence[str], escape: Callable[[str], str] = str) -> str:
@@ -245,26 +259,6 @@ def mark(item: Relation, marks: Sequence[str], escape: Callable[[str], str] = st
 
 
 Item: TypeAlias = Text | Pair | Relation
-
-
-def chosen_of(value: Value) -> tuple[str, ...]:
-    """Return the labels of an answer."""
-    return tuple(one for one in value if isinstance(one, str))
-
-
-def numbers_of(value: Value) -> dict[str, float]:
-    """Return the numbers of an answer by dimension."""
-    return dict(one for one in value if not isinstance(one, str))
-
-
-def names_of(value: Value) -> tuple[str, ...]:
-    """Return the labels chosen and the dimensions answered."""
-    return tuple(one if isinstance(one, str) else one[0] for one in value)
-
-
-def value_of(raw: Sequence[Any]) -> Value:
-    """Return an answer's value from its JSON."""
-    return tuple(one if isinstance(one, str) else (str(one[0]), float(one[1])) for one in raw)
 
 
 @dataclass(frozen=True, slots=True)

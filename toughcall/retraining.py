@@ -121,13 +121,12 @@ def measured(
 
 
 def baselines(
-    ws: Workspace, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
+    ws: Workspace, majority: Majority, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
 ) -> list[evaluate.Report]:
     """Evaluate what needs no fine-tuning on the same rows: majority, TF-IDF + linear, the untouched encoder."""
     from toughcall.model.train import words_alone
 
     learnt = [items[label.item] for label in train]
-    majority = the_constant(ws, train)
     words = words_alone(
         ws.kind, ws.schema, learnt, train, corpus=ws.corpus, pool=ws.training_pool(), seed=ws.project.seed
     )
@@ -137,13 +136,6 @@ def baselines(
         roles = {"tfidf": words, "untouched": majority}
     shares = majority.shares
     return [measured(ws, role, model, test, items, constant=shares) for role, model in roles.items()]
-
-
-def the_constant(ws: Workspace, train: Sequence[Label]) -> Majority:
-    """Return what can be said without reading: the classes' shares, or each dimension's mean."""
-    from toughcall.model.scorers import Majority
-
-    return Majority.fit(ws.kind, ws.schema, train)
 
 
 def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retrained:
@@ -174,6 +166,8 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     _forget_unjudged(ws)
     learnt = [items[label.item] for label in train]
     ws.telling.say(f"training on {len(train)} labels")
+    from toughcall.model.scorers import Majority
+
     trained = fitted(ws, learnt, train, ws.telling.bar("training"))
     trained = trained.named(ws.registry.next_version(ws.project.name))
     reports: list[evaluate.Report] = []
@@ -183,8 +177,10 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     except NotEnoughData as too_few:
         test, note = [], str(too_few)
     if test:
-        mean = the_constant(ws, train).shares
-        reports = [*baselines(ws, train, test, items), measured(ws, "candidate", trained, test, items, constant=mean)]
+        majority = Majority.fit(ws.kind, ws.schema, train)
+        mean = majority.shares
+        reports = baselines(ws, majority, train, test, items)
+        reports.append(measured(ws, "candidate", trained, test, items, constant=mean))
         champion = ws.registry.champion()
         serving = ws.registry.load(champion) if champion else None
         against = measured(ws, "champion", serving, test, items, constant=mean) if serving else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toughcall.records import Item, Relation, Value, chosen_of, digest, numbers_of
+from toughcall.records import Item, Relation, Value, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +118,23 @@ def schema_from(raw: Mapping[str, Any]) -> Schema:
         tuple(raw.get("coarse", ())),
         Tiers(names, tiers["gatekeeper"], tiers["least"]),
     )
+
+
+def chosen_of(value: Value) -> tuple[str, ...]:
+    """Return the labels of an answer."""
+    return tuple(one for one in value if isinstance(one, str))
+
+
+def numbers_of(value: Value) -> dict[str, float]:
+    """Return the numbers of an answer by dimension."""
+    return dict(one for one in value if not isinstance(one, str))
+
+
+def names_of(value: Value) -> tuple[str, ...]:
+    """Return the labels chosen and the dimensions answered."""
+    return tuple(one if isinstance(one, str) else one[0] for one in value)
+
+
+def value_of(raw: Sequence[Any]) -> Value:
+    """Return an answer's value from its JSON."""
+    return tuple(one if isinstance(one, str) else (str(one[0]), float(one[1])) for one in raw)

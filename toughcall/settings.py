@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toughcall.records import NONE
 from toughcall.schema import Dimension, Tiers
 
 
@@ -24,7 +25,7 @@ class Columns:
     object: str = ""
     scores: str = "scores"
     """The column that holds all numbers of a row together; without it each dimension has its own column."""
-    none: str = "__none__"
+    none: str = NONE
     """What a label cell says when somebody looked and no label applies; an empty cell is unanswered."""
     block: tuple[str, ...] = ()
     """Columns whose values two records must share to be paired."""

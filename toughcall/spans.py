@@ -11,7 +11,7 @@ from itertools import permutations
 from typing import Any, Literal, TypeAlias
 
 from toughcall.questions import near
-from toughcall.records import Relation, Span, Text
+from toughcall.records import MARKS, Relation, Span, Text
 from toughcall.schema import Schema
 from toughcall.settings import Columns
 
@@ -19,7 +19,6 @@ Form: TypeAlias = Literal["columns", "list", "marks"]
 Found: TypeAlias = tuple[str, Relation | str, Mapping[str, Any]]
 """Where in the row ("", " pair 2"), a relation or why there is none, and what holds its label."""
 
-MARKS = ("[SUBJ]", "[/SUBJ]", "[OBJ]", "[/OBJ]")
 MARK = re.compile(r"(\[(?:SUBJ|OBJ)\]) ?| ?(\[/(?:SUBJ|OBJ)\])")
 WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0*)?")
 """A whole number; 3.0 is one, because pandas writes whole numbers so where some are missing."""

@@ -21,6 +21,9 @@ from toughcall.settings import Columns
 from toughcall.store import Store
 from toughcall.workspace import Telling, Workspace
 
+SETTLED = ("encoder", "mine", "studio", "gate")
+"""The tables of a ready project.toml that are taken over as they are."""
+
 
 def columns_of(settled: Columns, options: Mapping[str, str | None]) -> Columns:
     """Return the project's columns with the command line's in their place; labels only when asked for."""
@@ -62,7 +65,7 @@ def ready_made(path: str | Path | None) -> dict[str, Any]:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path} as a project.toml: {error}") from None
-    for name in ("project", "data", *TABLES):
+    for name in ("project", "data", *SETTLED, *TABLES):
         if not isinstance(found.get(name, {}), dict):
             raise UsageError(f"[{name}] of {path} must be a table: mend it and run the command again")
     columns = {field.name for field in dataclasses.fields(Columns)}
@@ -74,7 +77,7 @@ def ready_made(path: str | Path | None) -> dict[str, Any]:
 def settled_of(ready: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a ready project.toml by dotted name ("mine.window", "mine.quotas.diverse")."""
     found: dict[str, Any] = {}
-    for table in ("encoder", "mine", "studio", "gate"):
+    for table in SETTLED:
         for key, value in ready.get(table, {}).items():
             inner = {f"{table}.{key}.{one}": each for one, each in value.items()} if isinstance(value, dict) else {}
             found |= inner or {f"{table}.{key}": value}
@@ -130,6 +133,7 @@ def make_project(
         raise UsageError(f'{kind.name} needs labels: add --labels "name=what it means,other=…", or --label COLUMN')
     if not kind.labelled and not asked["dimensions"]:
         raise UsageError(f'{kind.name} needs dimensions: add --dimensions "progress=what moves on,justice=…"')
+    encoder = {"encoder.name": options["encoder"]} if options.get("encoder") else {}
     text = projects.render(
         root.name,
         kind.name,
@@ -138,8 +142,7 @@ def make_project(
         guideline=options.get("guideline") or str(head.get("guideline", "")),
         null=str(head.get("null", "")),
         quotas=kind.quotas,
-        encoder=options["encoder"],
-        settings={**settled_of(ready), **(settings or {})},
+        settings={**settled_of(ready), **encoder, **(settings or {})},
     )
     aside = root.with_name(f".{root.name}.making")
     shutil.rmtree(aside, ignore_errors=True)

@@ -12,8 +12,8 @@ import numpy as np
 from toughcall.model import kinds
 from toughcall.model.report import notes
 from toughcall.pool import Pool
-from toughcall.records import Scores, names_of, numbers_of
-from toughcall.schema import Schema
+from toughcall.records import Scores
+from toughcall.schema import Schema, names_of, numbers_of
 from toughcall.store import Store
 from toughcall.telling import rows_out
 from toughcall.workspace import Workspace

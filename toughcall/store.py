@@ -23,11 +23,8 @@ from toughcall.records import (
     SetAside,
     UsageError,
     Value,
-    chosen_of,
-    numbers_of,
-    value_of,
 )
-from toughcall.schema import Schema, schema_from
+from toughcall.schema import Schema, chosen_of, numbers_of, schema_from, value_of
 
 MIGRATIONS: tuple[str, ...] = (
     """

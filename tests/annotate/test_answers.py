@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.annotate.answers import read_answers
-from toughcall.annotate.tasks import NONE, to_result, to_tasks
-from toughcall.records import CANT_TELL, Answer, Batch, Item, Pair, Pick, SetAside, Text
+from toughcall.annotate.tasks import to_result, to_tasks
+from toughcall.records import CANT_TELL, NONE, Answer, Batch, Item, Pair, Pick, SetAside, Text
 from toughcall.schema import Schema
 
 SINGLE = Schema("multiclass", ("animal", "machine", "food"), True)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.annotate.answers import read_answers
-from toughcall.annotate.tasks import NONE, to_result, to_tasks
-from toughcall.records import CANT_TELL, Answer, Batch, Item, Pair, Pick, Relation, SetAside, Span, Text
+from toughcall.annotate.tasks import to_result, to_tasks
+from toughcall.records import CANT_TELL, NONE, Answer, Batch, Item, Pair, Pick, Relation, SetAside, Span, Text
 from toughcall.schema import Dimension, Schema
 
 TYPES = (("occurs_in", (("TAXON", "STRAT"),)), ("above", (("STRAT", "STRAT"),)))

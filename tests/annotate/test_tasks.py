@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toughcall.annotate.tasks import KEYS, LONGEST, NONE, labelling_config, to_result, to_tasks
-from toughcall.records import CANT_TELL, Batch, Item, Pair, Pick, Text, UsageError
+from toughcall.annotate.tasks import KEYS, LONGEST, labelling_config, to_result, to_tasks
+from toughcall.records import CANT_TELL, NONE, Batch, Item, Pair, Pick, Text, UsageError
 from toughcall.schema import Schema
 
 HOSTILE = (

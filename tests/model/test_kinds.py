@@ -20,8 +20,8 @@ from toughcall.model.kind import Kind
 from toughcall.model.registry import item_json, item_of
 from toughcall.model.scorers import Head, Majority, Scorer, Untouched, predict
 from toughcall.model.train import Trained, train, words_alone
-from toughcall.records import Item, Label, Pair, Relation, Scores, Span, Text, UsageError, Value, Vectors, numbers_of
-from toughcall.schema import Dimension, Schema, schema_from
+from toughcall.records import Item, Label, Pair, Relation, Scores, Span, Text, UsageError, Value, Vectors
+from toughcall.schema import Dimension, Schema, numbers_of, schema_from
 
 quick = settings(max_examples=60, deadline=None)
 every = pytest.mark.parametrize("kind", kinds.KINDS.values(), ids=lambda kind: kind.name)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from toughcall.mining.embed import load_encoder
-from toughcall.model.markers import MARKS, add_marks
-from toughcall.records import Relation, Span, Text
+from toughcall.model.markers import add_marks
+from toughcall.records import MARKS, Relation, Span, Text
 
 
 @pytest.fixture(scope="module")

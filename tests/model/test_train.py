@@ -20,7 +20,8 @@ from toughcall.model.linear import Setting
 from toughcall.model.scorers import Majority, predict
 from toughcall.model.train import Trained, check_enough, train
 from toughcall.model.words import Words
-from toughcall.records import IntegrityError, Label, NotEnoughData, Vectors, names_of, numbers_of
+from toughcall.records import IntegrityError, Label, NotEnoughData, Vectors
+from toughcall.schema import names_of, numbers_of
 
 Make = Callable[..., Any]
 

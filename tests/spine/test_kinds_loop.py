@@ -16,7 +16,8 @@ from toughcall.annotate.tasks import to_result, to_tasks
 from toughcall.model import kinds
 from toughcall.model.scorers import predict
 from toughcall.model.split import check_apart
-from toughcall.records import NotEnoughData, Pair, Relation, Text, chosen_of, numbers_of
+from toughcall.records import NotEnoughData, Pair, Relation, Text
+from toughcall.schema import chosen_of, numbers_of
 from toughcall.settings import Columns
 from toughcall.workspace import Workspace, opened
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toughcall.records import Pair, Relation, Span, Text, Value, chosen_of, digest, names_of, numbers_of, value_of
-from toughcall.schema import Dimension, Schema, Tiers, schema_from
+from toughcall.records import Pair, Relation, Span, Text, Value, digest
+from toughcall.schema import Dimension, Schema, Tiers, chosen_of, names_of, numbers_of, schema_from, value_of
 
 PLAIN = Schema("multiclass", ("a", "b"), True)
 MANY = Schema("multilabel", ("a", "b", "c"), False)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toughcall.records import Answer, Pick, Value, numbers_of
+from toughcall.records import Answer, Pick, Value
 from toughcall.review.live import Live, Scored
 from toughcall.review.plain import short
+from toughcall.schema import numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
