@@ -1,4 +1,4 @@
-"""Starting a project from a ready project.toml: what is taken over, what the command line overrides, what is refused."""
+"""Starting a project from a ready project.toml: what is taken over, what the command line wins, what is refused."""
 
 from __future__ import annotations
 
