@@ -8,6 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from toughcall.records import Batch, Pick
 
+DOUBT = ("boundary", "in_band", "margin", "entropy", "committee", "spread", "disagreement")
+"""The reasons that ask about what a model is unsure of."""
+EARNED = 100
+"""From so many labels on doubt gets its whole share."""
+
 
 def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
     """Return how many picks each reason gets: largest remainders, ties by name; the sum is `size`."""
@@ -22,14 +27,19 @@ def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
     return given
 
 
-def cold_start(quotas: Mapping[str, float]) -> dict[str, float]:
-    """Return the quotas of a first batch: what uncertainty would get goes to the typical items.
+def warmed(quotas: Mapping[str, float], labels: int) -> dict[str, float]:
+    """Return the quotas of a batch that follows so many labels: doubt earns its share, typical items have the rest.
 
-    A model that has learnt nothing has no uncertainty worth asking about.
+    A model that has learnt nothing has no uncertainty worth asking about, one that has learnt little has little
+    (Hacohen, Dekel and Weinshall, ICML 2022): doubt gets labels / 100 of its share. A mix without typical items
+    stays as it is once there are labels: somebody wants it so.
     """
-    moved = dict(quotas)
-    doubt = sum(moved.pop(reason, 0.0) for reason in ("in_band", "spread", "disagreement"))
-    return {**moved, "diverse": moved.get("diverse", 0.0) + doubt}
+    if labels and not quotas.get("diverse"):
+        return dict(quotas)
+    earned = min(1.0, labels / EARNED)
+    kept = {reason: share * (earned if reason in DOUBT else 1.0) for reason, share in quotas.items()}
+    kept["diverse"] = kept.get("diverse", 0.0) + sum(quotas.values()) - sum(kept.values())
+    return {reason: share for reason, share in kept.items() if share > 0}
 
 
 def pick_batch(

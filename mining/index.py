@@ -1,4 +1,4 @@
-"""FAISS behind two calls: exact inner product on GPU or CPU, HNSW above a size; no phantom neighbours."""
+"""FAISS behind a few calls: exact inner product on GPU or CPU, HNSW above a size, k-means; no phantom neighbours."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from toughcall.mining.scan import scan
 from toughcall.records import Floats, SetAside, Vectors
 
 EXACT = 200_000
 """Up to this many vectors the search is exact."""
 GPU_K = 2048
-CELLS = 1 << 24
-"""At most this many neighbours come back from one call of FAISS."""
+STEP = 65_536
+"""Records put into cells at once."""
 CELLS = 40_000_000
-"""How many cosines are held at once: 160 MB."""
+"""How many neighbours come back from one call of FAISS: 160 MB of cosines."""
 
 
 def clean(vectors: Vectors) -> tuple[Vectors, list[SetAside]]:
@@ -109,18 +111,14 @@ def build(vectors: Vectors, *, gpu: bool | None = None) -> Index:
 def near_duplicates(vectors: Vectors, threshold: float = 0.97) -> list[tuple[str, str]]:
     """Return pairs of ids with cosine ≥ threshold, each pair once, sorted: what must not straddle a split.
 
-    Exact by blocks up to 200,000 vectors; above that each vector's 20 nearest neighbours are looked at.
+    Exact (a scan of all pairs) up to 200,000 vectors; above that each vector's 20 nearest neighbours are looked at.
     """
     n = len(vectors.ids)
     found: list[tuple[str, str]] = []
     if n <= EXACT:
-        step = max(1, CELLS // max(1, n))
-        for start in range(0, n, step):
-            block = vectors.array[start : start + step] @ vectors.array[start:].T
-            for a, b in zip(*np.nonzero(block >= threshold), strict=True):
-                if a < b:
-                    found.append(_sorted(vectors.ids[start + a], vectors.ids[start + b]))
-        return sorted(found)
+        every = n * (n - 1) // 2
+        alike = scan(vectors.array, (threshold, 2.0), every, np.random.default_rng(0), most=max(1, every))
+        return sorted(_sorted(vectors.ids[a], vectors.ids[b]) for a, b in zip(alike.a, alike.b, strict=True))
     ids, cosines = build(vectors).search(vectors.array, 21)
     for one, near, values in zip(vectors.ids, ids, cosines, strict=True):
         found.extend(
@@ -131,6 +129,30 @@ def near_duplicates(vectors: Vectors, threshold: float = 0.97) -> list[tuple[str
 
 def _sorted(a: str, b: str) -> tuple[str, str]:
     return (a, b) if a < b else (b, a)
+
+
+def centres(
+    array: Floats, rows: NDArray[np.int64] | None, count: int, homes: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the cells of each record, shape (n, homes): those whose centres are nearest, the nearest first.
+
+    `count` centres by spherical k-means (FAISS) on at most 40 records each; `rows` gives each record's row.
+    """
+    import faiss
+
+    places = np.arange(len(array)) if rows is None else rows
+    some = np.sort(rng.choice(len(places), size=min(len(places), 40 * count), replace=False))
+    means = faiss.Kmeans(
+        array.shape[1], count, niter=6, spherical=True, seed=int(rng.integers(1 << 30)), min_points_per_centroid=1
+    )
+    means.train(np.ascontiguousarray(array[places[some]], np.float32))
+    index = faiss.IndexFlatIP(array.shape[1])
+    index.add(np.asarray(means.centroids))
+    found = np.empty((len(places), homes), np.int64)
+    for start in range(0, len(places), STEP):
+        part = array[start : start + STEP] if rows is None else array[rows[start : start + STEP]]
+        found[start : start + STEP] = index.search(np.ascontiguousarray(part, np.float32), homes)[1]
+    return found
 
 
 def clusters(near: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -1,27 +1,52 @@
 """Named reasons to ask about an item, each a pure function of scores: Scores → ranked Picks.
 
-Ties are decided by id, so that the order of the pool never matters. `probability` is the chance with
-which an item entered its slice: 1.0 for a ranked slice, n/N for the uniform audit.
+Ties are decided by id, so that the order of the pool never matters; an item whose merit is no number is never
+picked. `probability` is the chance with which an item entered its slice: 1.0 for a ranked slice, n/N for the
+uniform audit. Arrays do the work: nothing here runs once per item in Python.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from toughcall.records import Floats, Pick, Scores, Vectors
+from toughcall.mining.ranking import Rows, best, by_id
+from toughcall.mining.typical import diverse
+from toughcall.records import Bools, Floats, Pick, Reals, Scores
 
-MOST_PARTS = 600
+BLOCK = 1 << 16
+"""So many rows are worked on at once: what is needed beside the scores stays small."""
 
 
-def _ranked(ids: Sequence[str], merit: Floats, n: int, reason: str, note: Callable[[int], str]) -> list[Pick]:
-    """Return the n items of greatest merit (rounded, so that noise below 1e-6 decides nothing), ties by id."""
-    order = sorted(range(len(ids)), key=lambda row: (-round(float(merit[row]), 6), ids[row]))[:n]
-    return [Pick(ids[row], reason, float(merit[row]), rank, 1.0, note(row)) for rank, row in enumerate(order)]
+def exclusive(values: Reals) -> bool:
+    """Return whether the columns share one unit of probability: every row of shape (n, k) that is finite sums to 1."""
+    total = values.sum(axis=1)
+    return values.shape[1] > 1 and bool(np.allclose(total[np.isfinite(total)], 1.0, atol=1e-3))
+
+
+def _in_blocks(make: Callable[[int, int], Reals], n: int) -> Reals:
+    """Return what `make(start, stop)` gives for all n rows, a block at a time."""
+    return np.concatenate([make(start, start + BLOCK) for start in range(0, max(n, 1), BLOCK)])
+
+
+def _two_likeliest(values: Floats) -> tuple[Reals, Reals]:
+    """Return the greatest and the second greatest value of each row, shape (n,) each."""
+    last = values.shape[1] - 2
+    two = _in_blocks(lambda start, stop: np.partition(values[start:stop], last, axis=1)[:, last:], len(values))
+    return two[:, 1], two[:, 0]
+
+
+def _ranked(ids: Sequence[str], merit: Reals, n: int, reason: str, note: Callable[[int], str]) -> list[Pick]:
+    """Return the n items of greatest merit, ties by id; `note` says of a row what it is picked for."""
+    rows = best(merit, ids, n).tolist()
+    return [Pick(ids[row], reason, float(merit[row]), rank, 1.0, note(row)) for rank, row in enumerate(rows)]
+
+
+def _against(scores: Scores, row: int) -> str:
+    a, b = np.argsort(-scores.values[row], kind="stable")[:2]
+    return f"{scores.labels[a]} {scores.values[row, a]:.2f} against {scores.labels[b]} {scores.values[row, b]:.2f}"
 
 
 def in_band(
@@ -35,62 +60,159 @@ def in_band(
     there are. Differences below 1e-6 decide nothing, so that the batch size cannot move an item over an edge.
     """
     values, middle = scores.values, (low + high) / 2
+    shared = exclusive(values)
 
-    def within(share: Floats) -> NDArray[np.bool_]:
+    def within(share: Reals) -> Bools:
         rounded = np.round(share.astype(np.float64), 6)
         return np.asarray((rounded >= round(low, 6)) & (rounded <= round(high, 6)))
 
-    if values.shape[1] > 1 and np.allclose(values.sum(axis=1), 1.0, atol=1e-3):
-        top = np.argsort(-values, axis=1, kind="stable")[:, :2]
-        first, second = np.take_along_axis(values, top, axis=1).T
+    def nearest(start: int, stop: int) -> Reals:
+        block = values[start:stop]
+        column = np.abs(block - middle).argmin(axis=1)
+        return np.asarray(np.take_along_axis(block, column[:, None], axis=1)[:, 0])
+
+    def note(row: int) -> str:
+        if shared:
+            return _against(scores, row)
+        label = scores.labels[int(np.abs(values[row] - middle).argmin())]
+        return f"P({label}) = {share[row]:.2f}, inside {low:g}–{high:g}"
+
+    if shared:
+        first, second = _two_likeliest(values)
         share = first / np.maximum(first + second, 1e-9)
-        inside = np.flatnonzero(within(share) | within(1 - share))
-
-        def note(row: int) -> str:
-            a, b = (scores.labels[j] for j in top[row])
-            return f"{a} {first[row]:.2f} against {b} {second[row]:.2f}"
-
+        inside = within(share) | within(1 - share)
         distance = np.minimum(np.abs(share - middle), np.abs(1 - share - middle))
     else:
-        column = np.abs(values - middle).argmin(axis=1)
-        share = np.take_along_axis(values, column[:, None], axis=1)[:, 0]
-        inside = np.flatnonzero(within(share))
+        share = _in_blocks(nearest, len(values))
+        inside, distance = within(share), np.abs(share - middle)
+    return _ranked(scores.ids, np.where(inside, -distance, np.nan), n, "in_band", note)
 
-        def note(row: int) -> str:
-            return f"P({scores.labels[column[row]]}) = {share[row]:.2f}, inside {low:g}–{high:g}"
 
-        distance = np.abs(share - middle)
-    ids = [scores.ids[row] for row in inside]
-    return _ranked(ids, -distance[inside], n, "in_band", lambda row: note(int(inside[row])))
+def margin(
+    scores: Scores, n: int, *, rng: np.random.Generator, thresholds: Sequence[float] | Reals | None = None, **_: Any
+) -> list[Pick]:
+    """Return the items whose answer is decided most narrowly, the narrowest first.
+
+    Where the columns share one unit of probability: the smallest P(first) − P(second) (margin sampling:
+    Scheffer, Decomain and Wrobel, IDA 2001). Of independent columns the one nearest its threshold counts;
+    `thresholds`: one for each column in [0, 1], 0.5 without. Unlike the band there is always a narrowest.
+    """
+    values = scores.values
+    if exclusive(values):
+        first, second = _two_likeliest(values)
+        return _ranked(scores.ids, second - first, n, "margin", lambda row: _against(scores, row))
+    cut = np.full(values.shape[1], 0.5) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
+    if cut.shape != (values.shape[1],):
+        raise ValueError(f"{cut.shape} thresholds for {values.shape[1]} columns")
+    edges = cut.astype(np.float32)
+    gap = _in_blocks(lambda start, stop: np.abs(values[start:stop] - edges).min(axis=1), len(values))
+
+    def note(row: int) -> str:
+        column = int(np.abs(values[row] - edges).argmin())
+        return f"P({scores.labels[column]}) = {values[row, column]:.2f}, decided at {cut[column]:.2f}"
+
+    return _ranked(scores.ids, -gap, n, "margin", note)
+
+
+def _doubt(p: Reals, shared: bool) -> Reals:
+    """Return the entropy of probabilities in bits over the last axis: of one answer, or summed over yes/no columns."""
+    p = p.astype(np.float64)
+
+    def bits(q: Reals) -> Reals:
+        return np.asarray(-q * np.log2(np.maximum(q, 1e-12)))
+
+    each = bits(p) if shared else bits(p) + bits(1 - p)
+    return np.asarray(each.sum(axis=-1))
+
+
+def entropy(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
+    """Return the items about which the model knows least: greatest entropy in bits (Shannon 1948, §6).
+
+    One answer where the columns share one unit of probability, else the sum over the columns' yes or no:
+    unlike `margin` it weighs every column.
+    """
+    values = scores.values
+    shared = exclusive(values)
+    most = np.log2(values.shape[1]) if shared else float(values.shape[1])
+    merit = _in_blocks(lambda start, stop: _doubt(values[start:stop], shared), len(values))
+    return _ranked(scores.ids, merit, n, "entropy", lambda row: f"entropy {merit[row]:.2f} of at most {most:.2f} bits")
+
+
+def committee(
+    scores: Scores, n: int, *, rng: np.random.Generator, committee: Reals | None = None, **_: Any
+) -> list[Pick]:
+    """Return the items on which sure members of a committee contradict each other; empty without a committee.
+
+    BALD (Houlsby, Huszár, Ghahramani and Lengyel 2011, eq. 2): the information in bits that the answer gives
+    about which member is right, H(mean of the members) − mean of the members' H. `committee`: probabilities of
+    shape (members, n, k), its rows those of `scores`.
+    """
+    if committee is None or not len(committee):
+        return []
+    if committee.ndim != 3 or committee.shape[1:] != scores.values.shape:
+        raise ValueError(f"a committee of shape {committee.shape} does not fit scores of {scores.values.shape}")
+    shared = exclusive(committee.mean(axis=0))
+
+    def information(start: int, stop: int) -> Reals:
+        block = committee[:, start:stop]
+        mean = np.asarray(_doubt(block.mean(axis=0), shared))
+        return np.asarray(mean - np.mean([_doubt(member, shared) for member in block], axis=0))
+
+    merit = _in_blocks(information, len(scores.ids))
+    said = f"{len(committee)} models, the answer tells {{:.2f}} bits about which is right"
+    return _ranked(scores.ids, merit, n, "committee", lambda row: said.format(merit[row]))
+
+
+def class_balanced(
+    scores: Scores, n: int, *, rng: np.random.Generator, counts: Mapping[str, int] | None = None, **_: Any
+) -> list[Pick]:
+    """Return likely members of each class, the classes taking turns in proportion to 1 / (1 + their labels)."""
+    have = np.asarray([(counts or {}).get(label, 0) for label in scores.labels], dtype=float)
+    return _likely(scores, n, 1.0 / (1.0 + have), have, "class_balanced")
 
 
 def rare_class(
-    scores: Scores, n: int, *, rng: np.random.Generator, counts: Mapping[str, int] | None = None, **_: Any
+    scores: Scores,
+    n: int,
+    *,
+    rng: np.random.Generator,
+    counts: Mapping[str, int] | None = None,
+    null: str = "",
+    **_: Any,
 ) -> list[Pick]:
     """Return likely members of the classes with the fewest labels, the rarest class asked most often.
 
-    Classes take turns; a class's share of turns is proportional to 1 / (1 + its labels). A class without
-    any label has only the untouched encoder's (or the prior's) guess to go by, and the note says so (C28).
+    Classes take turns in proportion to 1 / (1 + labels) ** 1.5; the label `null`, for no class, gets none. A
+    class without any label has only the untouched encoder's (or the prior's) guess to go by, and the note
+    says so (C28).
     """
-    counts = counts or {}
-    have = np.asarray([counts.get(label, 0) for label in scores.labels], dtype=float)
-    weight = 1.0 / (1.0 + have)
-    order = [
-        sorted(range(len(scores.ids)), key=lambda row: (-round(float(column[row]), 6), scores.ids[row]))
-        for column in scores.values.T
-    ]
+    have = np.asarray([(counts or {}).get(label, 0) for label in scores.labels], dtype=float)
+    wanted = np.asarray([label != null for label in scores.labels])
+    return _likely(scores, n, np.where(wanted, (1.0 + have) ** -1.5, 0.0), have, "rare_class")
+
+
+def _likely(scores: Scores, n: int, weight: Reals, have: Reals, reason: str) -> list[Pick]:
+    """Return the likeliest members of each class, taking turns by weight; a class of weight 0 gets none."""
+    n = min(n, len(scores.ids))
+    if not weight.any():
+        return []
+    # n of each are enough: before a class comes to the end of them, n are taken
+    order = [best(np.ascontiguousarray(column), scores.ids, n).tolist() for column in scores.values.T]
     place = [0] * len(order)
-    credit = np.zeros(len(order))
+    credit = np.where(weight > 0, 0.0, -np.inf)
     picks: list[Pick] = []
     taken: set[int] = set()
-    while len(picks) < min(n, len(scores.ids)):
+    while len(picks) < n:
         credit += weight / weight.sum()
         label = int(np.argmax(np.round(credit, 9)))
         credit[label] -= 1.0
         while place[label] < len(order[label]) and order[label][place[label]] in taken:
             place[label] += 1
         if place[label] == len(order[label]):
-            weight[label] = 0.0
+            weight = np.where(np.arange(len(weight)) == label, 0.0, weight)
+            credit[label] = -np.inf
+            if not weight.any():
+                break
             continue
         row = order[label][place[label]]
         taken.add(row)
@@ -98,58 +220,7 @@ def rare_class(
         known = (
             f"{int(have[label])} labels so far" if have[label] else "no label yet: the guess is the untouched encoder's"
         )
-        picks.append(Pick(scores.ids[row], "rare_class", p, len(picks), 1.0, f"P({name}) = {p:.2f}, {known}"))
-    return picks
-
-
-def diverse(
-    scores: Scores,
-    n: int,
-    *,
-    rng: np.random.Generator,
-    vectors: Vectors | None = None,
-    records: Mapping[str, Sequence[str]] | None = None,
-    asked: Collection[str] = (),
-    sample: int = 4000,
-    **_: Any,
-) -> list[Pick]:
-    """Return the most typical item of each part of the pool that nobody was asked about, largest part first.
-
-    TypiClust (Hacohen, Dekel and Weinshall, ICML 2022, §3): the pool and what was asked are clustered
-    together (k-means) into as many parts as there will be asked items; parts that hold an asked item come
-    last. With few labels this beats asking for uncertainty. On a bounded sample, never N².
-    """
-    if vectors is None or not scores.ids:
-        return []
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    ids = sorted(scores.ids)
-    if len(ids) > sample:
-        ids = sorted(ids[i] for i in rng.choice(len(ids), size=sample, replace=False))
-    where = {one: row for row, one in enumerate(vectors.ids)}
-
-    def place(one: str) -> Floats:
-        return np.asarray(vectors.array[[where[text] for text in (records or {}).get(one, (one,))]].mean(axis=0))
-
-    known = sorted(one for one in asked if all(text in where for text in (records or {}).get(one, (one,))))[-sample:]
-    array = np.stack([place(one) for one in [*ids, *known]])
-    parts = min(max(1, n) + len(known), len(array), MOST_PARTS)
-    with warnings.catch_warnings():
-        # equal texts: fewer parts than asked for, and fewer picks
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(parts, n_init=1, random_state=int(rng.integers(2**31))).fit(array)
-    own = found.labels_[: len(ids)]
-    held = np.bincount(found.labels_[len(ids) :], minlength=parts)
-    size = np.bincount(own, minlength=parts)
-    far = ((array[: len(ids)] - found.cluster_centers_[own]) ** 2).sum(axis=1)
-    # parts nobody was asked about first; in the others, where answers are thinnest
-    open_ = sorted(set(own.tolist()), key=lambda part: (held[part] / size[part], -size[part], part))
-    picks = []
-    for rank, part in enumerate(open_[:n]):
-        best = min(np.flatnonzero(own == part), key=lambda row: (round(float(far[row]), 6), ids[row]))
-        note = f"the most typical of {size[part]} alike, of which {held[part]} were asked"
-        picks.append(Pick(ids[best], "diverse", float(size[part]) / len(ids), rank, 1.0, note))
+        picks.append(Pick(scores.ids[row], reason, p, len(picks), 1.0, f"P({name}) = {p:.2f}, {known}"))
     return picks
 
 
@@ -168,41 +239,45 @@ def disagreement(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) 
     """
     if not {"cosine", "tfidf"} <= set(scores.parts):
         return []
-    from scipy.stats import rankdata
-
-    count = max(1, len(scores.ids))
-    by_encoder = rankdata(scores.parts["cosine"]) / count
-    by_words = rankdata(scores.parts["tfidf"]) / count
+    cosine, words = scores.parts["cosine"], scores.parts["tfidf"]
+    both = np.flatnonzero(np.isfinite(cosine) & np.isfinite(words))
+    by_encoder, by_words, gap = np.full((3, len(cosine)), np.nan)
+    for rank, part in ((by_encoder, cosine), (by_words, words)):
+        # equal values share their mean rank
+        rounded = np.round(part[both].astype(np.float64), 6)
+        place, count = np.unique(rounded, return_inverse=True, return_counts=True)[1:]
+        rank[both] = (np.cumsum(count) - (count - 1) / 2)[place] / max(1, len(both))
     # only where one of the two sees something: most pairs are unrelated for both
-    gap = np.abs(by_encoder - by_words) * np.maximum(by_encoder, by_words) ** 4
+    gap[both] = (np.abs(by_encoder - by_words) * np.maximum(by_encoder, by_words) ** 4)[both]
 
     def note(row: int) -> str:
         return f"encoder rank {by_encoder[row]:.2f}, word rank {by_words[row]:.2f} (1 = most alike)"
 
-    return _ranked(scores.ids, gap.astype(np.float32), n, "disagreement", note)
+    return _ranked(scores.ids, gap, n, "disagreement", note)
 
 
-def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator) -> list[Pick]:
-    """Return a uniform draw: the only slice whose answers estimate the whole without bias."""
-    pool = sorted(ids)
-    n = min(n, len(pool))
-    drawn: Any = rng.choice(len(pool), size=n, replace=False) if n else []
-    odds = n / max(1, len(pool))
-    return [
-        Pick(pool[int(i)], "random_audit", odds, rank, odds, f"drawn at random, {n} of {len(pool)}")
-        for rank, i in enumerate(drawn)
-    ]
+def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator, order: Rows | None = None) -> list[Pick]:
+    """Return a uniform draw: the only slice whose answers estimate the whole without bias.
+
+    `order`: the rows of `ids` by id, where that is known already.
+    """
+    n = min(n, len(ids))
+    if n <= 0:
+        return []
+    rows = by_id(ids) if order is None else order
+    odds, note = n / len(ids), f"drawn at random, {n} of {len(ids)}"
+    drawn = rows[rng.choice(len(ids), size=n, replace=False)].tolist()
+    return [Pick(ids[row], "random_audit", odds, rank, odds, note) for rank, row in enumerate(drawn)]
 
 
 STRATEGIES: dict[str, Callable[..., list[Pick]]] = {
     "in_band": in_band,
+    "margin": margin,
+    "entropy": entropy,
+    "committee": committee,
+    "class_balanced": class_balanced,
     "rare_class": rare_class,
     "spread": spread,
     "diverse": diverse,
     "disagreement": disagreement,
 }
-
-
-def choose(reason: str, scores: Scores, n: int, *, rng: np.random.Generator, **context: Any) -> list[Pick]:
-    """Return the picks of one named reason; KeyError for a name that is none."""
-    return STRATEGIES[reason](scores, n, rng=rng, **context)

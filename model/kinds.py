@@ -108,6 +108,16 @@ class PairKind(Kind):
     numbered = True
     paired = True
     warm = True
+    quotas: ClassVar[Mapping[str, float]] = {
+        "in_band": 0.35,
+        "anchors": 0.1,
+        "missed": 0.05,
+        "disagreement": 0.1,
+        "rare_class": 0.1,
+        "diverse": 0.15,
+        "random_audit": 0.15,
+    }
+    reasons = (*Kind.reasons, "anchors", "missed", "disagreement")
     default_labels = ("similar", "not_similar")
 
     def columns(self, schema: Schema) -> tuple[str, ...]:
@@ -158,6 +168,7 @@ class ScoresKind(Kind):
     numbered = True
     least = "at least 10 answers on one dimension"
     quotas: ClassVar[Mapping[str, float]] = {"spread": 0.4, "diverse": 0.35, "random_audit": 0.25}
+    reasons = tuple(quotas)
     settings: ClassVar[Sequence[Setting]] = tuple(Setting(c) for c in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
     fewer = settings
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from toughcall.model import kinds
 from toughcall.model.kind import Kind, masked
+from toughcall.model.linear import Rows
 from toughcall.model.words import Words
 from toughcall.records import Floats, IntegrityError, Item, Label, Reals, Scores, Value, Vectors
 from toughcall.schema import Schema, schema_from
@@ -135,20 +136,19 @@ class Head:
     blind: bool = False
     """A baseline that reads words alone: every vector it is given counts as empty."""
 
-    def logits(self, items: Sequence[Item], vectors: Vectors) -> tuple[Reals, dict[str, Floats]]:
-        """Return (calibrated logits of shape (n, k), minus infinity where not legal; the parts they were made of)."""
+    def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
+        """Return calibrated probabilities, shape (n, k)."""
         if self.blind:
             vectors = Vectors(vectors.ids, vectors.array[:, :0], vectors.encoder)
-        made, parts = self.kind.features(items, vectors, self.words, self.reference)
+        return self.scored(items, *self.kind.features(items, vectors, self.words, self.reference))
+
+    def scored(self, items: Sequence[Item], made: Rows, parts: dict[str, Floats]) -> Scores:
+        """Return calibrated probabilities from features, shape (n, k), with the parts the features were made of."""
         raw = (made @ self.coef.T.astype(np.float64) + self.intercept) * self.slope + self.offset
         if self.spread is not None:
             error = made @ self.spread[:, :-1].T.astype(np.float64) + self.spread[:, -1]
             parts["spread"] = np.clip(error, 0.0, 1.0).mean(axis=1).astype(np.float32)
-        return masked(raw, self.kind.legal(self.schema, items)), parts
-
-    def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
-        """Return calibrated probabilities, shape (n, k)."""
-        logits, parts = self.logits(items, vectors)
+        logits = masked(raw, self.kind.legal(self.schema, items))
         return _scores(self.kind, self.schema, items, self.kind.link(logits), self.name, parts)
 
     def arrays(self) -> dict[str, Floats]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,21 +118,119 @@ def train(
     near-misses, so pairs drawn at random from it join as made-up pairs that are not alike.
     Raises NotEnoughData (C55), IntegrityError for a weight that is not finite (C65).
     """
-    counts = check_enough(kind, schema, labels)
-    if hints is not None and not np.isfinite(hints).all():
-        raise IntegrityError("the vector of a label's description is not finite: toughcall doctor checks the data")
+    check_enough(kind, schema, labels)
     order = sorted(range(len(items)), key=lambda row: items[row].id)
-    items, labels = [items[row] for row in order], [labels[row] for row in order]
-    words = Words.fit(sorted(set(corpus)))
-    reference = sampled(items, pool, vectors, seed) if kind.paired else None
-    with one_thread():
-        raw, _ = kind.features(items, vectors, words, reference)
-        extra = made_up(kind, schema, pool, vectors, words, reference, hints, seed)
+    basis = Basis.of(
+        kind,
+        schema,
+        [items[row] for row in order],
+        vectors,
+        corpus=corpus,
+        pool=pool,
+        seed=seed,
+        hints=hints,
+    )
+    return basis.fit(range(len(order)), [labels[row] for row in order], seed=seed, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Items turned into features once, so that a head can be fitted on any of them and score all of them."""
+
+    kind: Kind
+    schema: Schema
+    items: Sequence[Item]
+    raw: linear.Rows
+    """Features, one row an item."""
+    parts: Mapping[str, Floats]
+    words: Words
+    reference: Floats | None
+    extra: tuple[linear.Rows, Bools] | None
+    """Features and targets of examples nobody labelled."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        schema: Schema,
+        items: Sequence[Item],
+        vectors: Vectors,
+        *,
+        corpus: Sequence[str],
+        pool: Sequence[Text] = (),
+        seed: int,
+        hints: Reals | None = None,
+    ) -> Basis:
+        """Return the features of some items; the other arguments are those of `train`."""
+        if hints is not None and not np.isfinite(hints).all():
+            raise IntegrityError("the vector of a label's description is not finite: toughcall doctor checks the data")
+        words = Words.fit(sorted(set(corpus)))
+        reference = sampled(items, pool, vectors, seed) if kind.paired else None
+        with one_thread():
+            raw, parts = kind.features(items, vectors, words, reference)
+            extra = made_up(kind, schema, pool, vectors, words, reference, hints, seed)
+        return cls(kind, schema, items, raw, parts, words, reference, extra)
+
+    def fit(
+        self,
+        rows: Sequence[int],
+        labels: Sequence[Label],
+        *,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Trained:
+        """Train on some rows, given in the order of their items' ids, and their labels in the same order."""
+        kind, schema = self.kind, self.schema
+        counts = check_enough(kind, schema, labels)
+        items = [self.items[row] for row in rows]
         tried = kind.settings if len(items) <= SOME else kind.fewer
-        head, dead, chosen = _fitted(kind, schema, items, labels, raw, extra, tried, seed, progress)
-    head = dataclasses.replace(head, words=words, reference=reference)
-    mark = digest("weights", *(array.tobytes().hex() for array in head.arrays().values()))
-    return Trained(dataclasses.replace(head, name=f"head-{mark[:8]}"), dead, chosen, counts)
+        with one_thread():
+            raw = self.raw.take(np.asarray(rows, dtype=np.intp))
+            head, dead, chosen = _fitted(kind, schema, items, labels, raw, self.extra, tried, seed, progress)
+        head = dataclasses.replace(head, words=self.words, reference=self.reference)
+        mark = digest("weights", *(array.tobytes().hex() for array in head.arrays().values()))
+        return Trained(dataclasses.replace(head, name=f"head-{mark[:8]}"), dead, chosen, counts)
+
+    def committee(
+        self, rows: Sequence[int], labels: Sequence[Label], open_: Sequence[int], *, members: int = 5, seed: int
+    ) -> Floats:
+        """Return what heads fitted on bootstrap resamples of some rows say of others, shape (members, n, k).
+
+        Query by bagging (Abe and Mamitsuka, ICML 1998, §2); a resample with too little of every class is drawn
+        again. NotEnoughData where even all rows teach nothing.
+        """
+        whole = self.fit(rows, labels, seed=seed)
+        at = Setting(*(whole.chosen[name] for name in ("strength", "balanced", "masked")))
+        rng = np.random.default_rng([seed, 3])
+        out: list[Floats] = []
+        while len(out) < members:
+            drawn = np.sort(rng.integers(0, len(rows), len(rows)))
+            some = [labels[one] for one in drawn]
+            try:
+                check_enough(self.kind, self.schema, some)
+            except NotEnoughData:
+                continue
+            take = np.asarray([rows[one] for one in drawn], dtype=np.intp)
+            with one_thread():
+                head, _, _ = _fitted(
+                    self.kind,
+                    self.schema,
+                    [self.items[row] for row in take],
+                    some,
+                    self.raw.take(take),
+                    self.extra,
+                    (at,),
+                    seed,
+                    None,
+                )
+            out.append(self.score(head, open_).values)
+        return np.stack(out)
+
+    def score(self, head: Head, rows: Sequence[int]) -> Scores:
+        """Return what a head trained here says of some rows."""
+        take = np.asarray(rows, dtype=np.intp)
+        parts = {name: part[take] for name, part in self.parts.items()}
+        return head.scored([self.items[row] for row in rows], self.raw.take(take), parts)
 
 
 def words_alone(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from toughcall.cli_evidence import estimates, plan, simulate
 from toughcall.cli_studio import studio
 from toughcall.cli_working import CONTEXT, json_option, project_folder, strict_option, working
 from toughcall.records import ToughcallError
@@ -376,6 +377,9 @@ def demo(ctx: click.Context, /, kind: tuple[str, ...], folder: Path, **options: 
 
 
 main.add_command(studio)
+main.add_command(plan)
+main.add_command(estimates)
+main.add_command(simulate)
 
 
 if __name__ == "__main__":

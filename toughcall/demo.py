@@ -24,7 +24,7 @@ import click
 import httpx
 import numpy as np
 
-from toughcall import demo_data, loop, retraining, starting
+from toughcall import demo_data, loop, pairing, retraining, starting
 from toughcall import project as projects
 from toughcall.model import evaluate
 from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, UsageError
@@ -209,7 +209,7 @@ def random_control(ws: Workspace, data: demo_data.Prepared, spent: int, draws: i
     parts = ws.store.parts()
     _, held, items, _ = ws.split()
     test = retraining.sealed(ws, held)
-    pool = [item for item in loop.candidates(ws) if ws.part(item, parts) == "train"]
+    pool = [item for item in pairing.candidates(ws) if ws.part(item, parts) == "train"]
     bar = ws.telling.bar("random order, for comparison")
     found, notes = [], []
     for draw in range(draws):

@@ -6,17 +6,18 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toughcall import reading
+from toughcall.pairing import candidates
 from toughcall.pool import Added
 from toughcall.project import TOKEN_VARIABLE
-from toughcall.records import Answer, Batch, Item, Pick, Scores, SetAside, UsageError, digest
+from toughcall.records import Answer, Batch, Scores, SetAside, UsageError, digest
 from toughcall.schema import names_of
 from toughcall.settings import Columns
 from toughcall.workspace import Workspace
@@ -24,6 +25,10 @@ from toughcall.workspace import Workspace
 if TYPE_CHECKING:
     from toughcall.annotate.studio import Studio
     from toughcall.model.scorers import Scorer
+
+
+FILLING = 0.2
+"""The share of a batch that is drawn from the test part while that is too small to carry a verdict."""
 
 
 def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool = False) -> Added:
@@ -61,42 +66,6 @@ def import_file(ws: Workspace, path: Path, columns: Columns, *, held_out: bool =
     return added
 
 
-def candidates(ws: Workspace) -> list[Item]:
-    """Return everything that may be asked: records, marked relations, or imported or mined pairs of records."""
-    stored: dict[str, Callable[[], Sequence[Item]]] = {
-        "texts": ws.pool.texts,
-        "pairs": ws.pool.pairs,
-        "relations": ws.pool.relations,
-    }
-    if not ws.kind.paired or ws.project.data.text_b or not ws.project.mine.candidates:
-        return list(stored[ws.kind.items]())
-    from toughcall.mining.pairs import Allowed, candidate_pairs
-
-    vectors = ws.vectors
-    records = ws.pool.texts()
-    allowed = Allowed(
-        {text.id: text.block for text in records}, {text.id: text.time for text in records}, ws.project.mine.window
-    )
-    seen = digest("candidates", sorted(vectors.ids), ws.project.seed, ws.project.mine.window, ws.project.data.block)
-    if ws.store.get("candidates") != seen:
-        parts = ws.store.parts()
-        for number, part in enumerate(("train", "test")):
-            rows = [row for row, one in enumerate(vectors.ids) if parts.get(one) == part]
-            if len(rows) < 2:
-                continue
-            ids = tuple(vectors.ids[row] for row in rows)
-            found = candidate_pairs(
-                dataclasses.replace(vectors, ids=ids, array=vectors.array[rows]),
-                rng=np.random.default_rng([ws.project.seed, number]),
-                limit=ws.project.mine.candidates,
-                allowed=allowed,
-            )
-            ws.pool.add_pairs([(a, b) for a, b, _, _ in found], "mined")
-        ws.store.put("candidates", seen)
-    # a pair from before the window was narrowed is a candidate no more
-    return [one for one in ws.pool.pairs() if one.a.block == one.b.block and allowed.near(one.a.id, one.b.id)]
-
-
 def scorer(ws: Workspace, version: str = "") -> Scorer:
     """Return the model that scores: the one asked for, else the newest that is not below the untouched one.
 
@@ -116,8 +85,11 @@ def scorer(ws: Workspace, version: str = "") -> Scorer:
     return ws.registry.load(champion) if champion else ws.untouched
 
 
-def score(ws: Workspace, version: str = "") -> Scores:
-    """Score every candidate with one model and save the result for the queue and the review page."""
+def score(ws: Workspace, version: str = "", model: Scorer | None = None) -> Scores:
+    """Score every candidate with one model and save the result for the queue and the review page.
+
+    `model`: one that is loaded already, instead of a version by name.
+    """
     vectors = ws.vectors
     usable = set(vectors.ids)
     items = [item for item in candidates(ws) if all(view.id in usable for view in item.views)]
@@ -128,20 +100,23 @@ def score(ws: Workspace, version: str = "") -> Scores:
         items = [item for item in items if ws.schema.offered(item)]
     if not items:
         raise UsageError("nothing to score: toughcall import FILE --text COLUMN adds records")
-    scores = scorer(ws, version).score(items, vectors)
+    scores = (model or scorer(ws, version)).score(items, vectors)
     ws.save_scores(scores)
     return scores
 
 
 def mine(ws: Workspace, size: int | None = None) -> Batch:
     """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
-    from toughcall.mining import strategies
-    from toughcall.mining.batch import cold_start, pick_batch, shares
-    from toughcall.mining.index import clusters, near_duplicates
+    from toughcall import asking
+    from toughcall.estimating import edges
+    from toughcall.mining.audits import bands
+    from toughcall.mining.batch import warmed
+    from toughcall.mining.queue import next_batch
 
     settings = ws.project.mine
     size = settings.batch if size is None else size
-    scores = score(ws)
+    model = scorer(ws)
+    scores = score(ws, model=model)
     items = ws.pool.items(scores.ids)
     parts, groups, asked = ws.store.parts(), ws.store.groups(), ws.store.asked()
     held = {groups[one] for one, part in parts.items() if part == "test"}
@@ -155,50 +130,38 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
         elif not ws.leaky(items[one], parts, groups, held):
             open_.append(row)
     train, test, _, _ = ws.split()
-    quotas = settings.quotas if train or ws.kind.warm else cold_start(settings.quotas)
-    pool = scores.take(open_)
+    quotas = settings.quotas if ws.kind.warm else warmed(settings.quotas, len(train))
     rng = np.random.default_rng([ws.project.seed, len(ws.store.batches())])
     # the audit slice measures: it is drawn from the held-out part until that can carry a verdict; after
     # that from the training part, where each answer first measures the model that asked and then trains
     short = len(test) < ws.project.gate.min_items
-    audited = audit if short and audit else list(pool.ids)
+    audited = audit if short and audit else None
+    if audited and quotas.get("random_audit"):
+        quotas = {**quotas, "random_audit": max(quotas["random_audit"], FILLING * sum(quotas.values()))}
     counts = dict.fromkeys(scores.labels, 0)
     for label in train:
         for name in names_of(label.value):
             counts[name] = counts.get(name, 0) + 1
-    texts = {one: tuple(text.id for text in items[one].texts) for one in scores.ids}
-    views = {one: tuple(view.id for view in items[one].views) for one in scores.ids}
-    context: dict[str, Any] = {
-        "low": settings.low,
-        "high": settings.high,
-        "counts": counts,
-        "vectors": ws.vectors,
-        "records": views,
-        "asked": asked,
-    }
-    room = min(len(pool.ids), 5 * size + 50)
-    ranked: dict[str, Sequence[Pick]] = {}
-    for reason, share in quotas.items():
-        if not share:
-            continue
-        if reason == "random_audit":
-            ranked[reason] = strategies.random_audit(audited, shares(quotas, size)[reason], rng)
-        elif room:
-            # as many parts as will be asked: a part is one pick
-            count = min(size, len(pool.ids)) if reason == "diverse" else room
-            ranked[reason] = strategies.choose(reason, pool, count, rng=rng, **context)
-    near = near_duplicates(ws.vectors, settings.near_duplicate) if ws.kind.items == "texts" else []
-    batch = pick_batch(
-        ranked,
+    more = asking.context(ws, model, quotas, train, items, [scores.ids[row] for row in open_])
+    # a text is its own record and its own view
+    several = {} if ws.kind.items == "texts" else {one: items[one] for one in scores.ids}
+    batch = next_batch(
+        scores.take(open_),
+        ws.vectors,
+        settings,
         quotas,
         size,
-        asked=asked,
-        duplicates=clusters(near),
-        records=texts,
-        per_record=settings.per_record,
+        rng=rng,
         name=ws.store.next_batch_name(),
         schema=ws.schema.version,
-        model=scores.model,
+        asked=asked,
+        counts=counts,
+        views={one: tuple(view.id for view in item.views) for one, item in several.items()},
+        records={one: tuple(text.id for text in item.texts) for one, item in several.items()},
+        audited=audited,
+        strata=bands(scores.values[open_, 0], edges(model.thresholds)) if ws.kind.paired else None,
+        collapse=ws.kind.items == "texts",
+        more=more,
     )
     if batch.picks:
         ws.store.add_batch(batch)

@@ -21,13 +21,26 @@ SHARD = 20_000
 
 TABLES: dict[str, dict[str, str]] = {
     "texts": dict.fromkeys(("id", "key", "text", "grp", "twin", "block"), "VARCHAR") | {"time": "DOUBLE"},
-    "pairs": dict.fromkeys(("id", "a", "b", "origin"), "VARCHAR"),
+    "pairs": dict.fromkeys(("id", "a", "b", "origin"), "VARCHAR") | {"cosine": "DOUBLE", "probability": "DOUBLE"},
     "relations": {"id": "VARCHAR", "text": "VARCHAR"}
     | {"s_start": "BIGINT", "s_end": "BIGINT", "s_type": "VARCHAR"}
     | {"o_start": "BIGINT", "o_end": "BIGINT", "o_type": "VARCHAR"}
     | {"origin": "VARCHAR"},
 }
-"""The columns of each table; `text` of a relation is its record's id. Texts come first: the others name them."""
+"""The columns of each table; `text` of a relation is its record's id. Texts come first: the others name them.
+
+Of a mined pair, `cosine` and `probability` (its chance of being a candidate) are stored; of an imported one they
+are not known.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How a pair came to be a candidate: its origin, and where it was mined its cosine and chance."""
+
+    origin: str
+    cosine: float | None = None
+    probability: float | None = None
 
 
 @dataclass
@@ -187,30 +200,44 @@ class Pool:
             progress(added.read)
         return added
 
-    def add_pairs(self, pairs: Iterable[tuple[str, str]], origin: str) -> int:
-        """Store candidate pairs between stored records, given by their ids; return how many are new."""
+    def pair_odds(self, ids: Collection[str] | None = None) -> dict[str, Odds]:
+        """Return how all stored pairs, or those with the given ids, came to be candidates; an unknown id is absent."""
+        where = "" if ids is None else "WHERE id IN (SELECT unnest(?))"
+        found = self.sql(
+            f"SELECT id, origin, cosine, probability FROM pairs {where} ORDER BY id",
+            () if ids is None else [sorted(ids)],
+        )
+        return {row[0]: Odds(*row[1:]) for row in found}
+
+    def add_pairs(self, pairs: Iterable[tuple[str, str]], odds: str | Sequence[Odds]) -> int:
+        """Store candidate pairs between stored records, given by their ids; return how many are new.
+
+        `odds`: how each pair came to be a candidate, or one origin for all. What is stored already stays as it was.
+        """
         known = {row[0] for row in self.sql("SELECT id FROM pairs")}
         wanted = list(pairs)
         texts = {text.id: text for text in self.texts({one for pair in wanted for one in pair})}
-        new: dict[str, Pair] = {}
-        for a, b in wanted:
+        each = [Odds(odds)] * len(wanted) if isinstance(odds, str) else odds
+        new: dict[str, tuple[Pair, Odds]] = {}
+        for (a, b), known_odds in zip(wanted, each, strict=True):
             pair = Pair(texts[a], texts[b])
             if pair.id not in known:
-                new[pair.id] = pair
-        made = sorted(new.values(), key=lambda pair: pair.id)
+                new[pair.id] = (pair, known_odds)
+        made = [new[one] for one in sorted(new)]
         for start in range(0, len(made), SHARD):
-            self._write([], made[start : start + SHARD], origin)
+            some = made[start : start + SHARD]
+            self._shard("pairs", [(p.id, p.a.id, p.b.id, o.origin, o.cosine, o.probability) for p, o in some])
         return len(made)
 
-    def _write(self, texts: Sequence[Text], made: Sequence[Pair | Relation], origin: str = "import") -> None:
+    def _write(self, texts: Sequence[Text], made: Sequence[Pair | Relation]) -> None:
         # texts first: a pair or relation whose records are missing must never be seen
         twins = [digest("twin", twin_key(t.text)) for t in texts]
         self._shard(
             "texts",
             [(t.id, t.key, t.text, t.group, twin, t.block, t.time) for t, twin in zip(texts, twins, strict=True)],
         )
-        self._shard("pairs", [(p.id, p.a.id, p.b.id, origin) for p in made if isinstance(p, Pair)])
-        self._shard("relations", [(r.id, r.record.id, *r.spans, origin) for r in made if isinstance(r, Relation)])
+        self._shard("pairs", [(p.id, p.a.id, p.b.id, "import", None, None) for p in made if isinstance(p, Pair)])
+        self._shard("relations", [(r.id, r.record.id, *r.spans, "import") for r in made if isinstance(r, Relation)])
 
     def _shard(self, what: str, rows: Sequence[tuple[Any, ...]]) -> None:
         import pyarrow as pa

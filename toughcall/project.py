@@ -30,7 +30,6 @@ SECTIONS: dict[str, type] = {
 }
 TOP = {"format", "project", *questions.TABLES, *SECTIONS}
 HEAD = {"name": str, "kind": str, "guideline": str, "seed": int, "null": str}
-REASONS = ("in_band", "rare_class", "spread", "diverse", "disagreement", "random_audit")
 
 
 def _fraction(value: Any) -> bool:
@@ -110,8 +109,6 @@ def _shares(where: str, value: Any, errors: list[str]) -> dict[str, float]:
     for key, share in value.items():
         if not _fraction(share):
             errors.append(f"{where}.{key} must be a number from 0 to 1, not {share!r}")
-        if where == "mine.quotas" and key not in REASONS:
-            errors.append(f"unknown key {where}.{key}{near(key, REASONS)}")
     if where == "mine.quotas" and not any(_fraction(share) and share > 0 for share in value.values()):
         errors.append("mine.quotas must hold at least one share above 0")
     return {key: float(share) for key, share in value.items() if _fraction(share)}
@@ -152,6 +149,8 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
     dimensions = questions.dimensions(raw, errors)
     types, coarse = questions.types(raw, labels, errors), questions.coarse(raw, labels, errors)
     tiers = questions.tiers(raw, dimensions, errors)
+    known = labels or (kinds[kind].default_labels if kind in kinds else ())
+    seeds, patterns = (questions.phrases(raw, table, known, errors) for table in ("seeds", "patterns"))
     if kind in kinds:
         questions.fitting(raw, kind, kinds[kind], dimensions, errors)
     null = head["null"] if isinstance(head.get("null"), str) else ""
@@ -168,9 +167,12 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
             errors.append(f"gate.floors names {label!r}, which is no label{near(label, labels)}")
     if kind in kinds and not mine.quotas:
         made_sections["mine"] = replace(mine, quotas=kinds[kind].quotas)
-    for reason in {"in_band", "rare_class", "spread"} & set(mine.quotas) if kind in kinds else ():
-        if reason not in kinds[kind].quotas:
-            errors.append(f"mine.quotas.{reason} is not for kind {kind}: choose {', '.join(kinds[kind].quotas)}")
+    reasons = {reason for one in kinds.values() for reason in one.reasons}
+    for reason in mine.quotas:
+        if reason not in reasons:
+            errors.append(f"unknown key mine.quotas.{reason}{near(reason, reasons)}")
+        elif kind in kinds and reason not in kinds[kind].reasons:
+            errors.append(f"mine.quotas.{reason} is not for kind {kind}: choose {', '.join(kinds[kind].reasons)}")
     url = made_sections["studio"].url
     if url and not URL.fullmatch(url):
         errors.append(
@@ -193,6 +195,8 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
         types,
         coarse,
         tiers,
+        seeds,
+        patterns,
         **made_sections,
     )
 
@@ -268,6 +272,8 @@ def render(
         "taxonomy": "coarse class = its labels",
         "tiers": "name = from this weighted score on",
         "gatekeeper": "below `least` on this dimension an item is in the lowest tier",
+        "seeds": "label = phrases an example might hold: where to look for a class that nobody has found yet",
+        "patterns": "label = regular expressions (RE2, upper and lower case alike) that examples may match",
         "encoder": "minilm (packaged), a local folder, or a hub name",
         "mine": "low and high: the uncertain band on calibrated probability",
         "mine.quotas": "shares of a batch, by reason",

@@ -1,4 +1,4 @@
-"""What a project asks: [labels], [dimensions], [types], [taxonomy], [tiers] of project.toml → typed values.
+"""What a project asks: [labels], [dimensions], [types], [taxonomy], [tiers], [seeds], [patterns] → typed values.
 
 Every function appends what is wrong to `errors`, so that all mistakes of a file are reported at once.
 """
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from toughcall.schema import Dimension, Tiers
 
-TABLES = ("labels", "dimensions", "types", "taxonomy", "tiers", "gatekeeper")
+TABLES = ("labels", "dimensions", "types", "taxonomy", "tiers", "gatekeeper", "seeds", "patterns")
 DIMENSION = {"low": 0.0, "high": 10.0, "weight": 1.0, "hint": "", "step": 0.0}
 
 
@@ -42,6 +42,10 @@ class Asks(Protocol):
     @property
     def quotas(self) -> Mapping[str, float]:
         """The shares of a batch, by reason, unless the project says others."""
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """What may have a share."""
 
 
 def near(word: str, known: Collection[str]) -> str:
@@ -130,6 +134,42 @@ def types(
     return tuple(found)
 
 
+def phrases(
+    raw: Mapping[str, Any], table: str, known: Sequence[str], errors: list[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the texts that [seeds] or [patterns] (`table`) holds for each label, in the order of the file.
+
+    A pattern must be a regular expression of RE2, which DuckDB runs: RE2 reads a text once, so that no
+    pattern can hang on one.
+    """
+    found = []
+    for label, given in _table(raw, table, errors).items():
+        if label not in known:
+            errors.append(f"{table} names {label!r}, which is no label{near(label, known)}")
+        if not isinstance(given, list) or not given or not all(isinstance(one, str) and one.strip() for one in given):
+            errors.append(f'{table}.{label} must be a list of texts like ["one", "another"], not {given!r}')
+            continue
+        if twice := sorted({one for one in given if given.count(one) > 1}):
+            errors.append(f"{table}.{label} holds {twice[0]!r} twice: once is enough")
+        if table == "patterns":
+            errors += [f"{table}.{label}: {said}" for one in given if (said := _not_a_pattern(one))]
+        found.append((label, tuple(given)))
+    return tuple(found)
+
+
+def _not_a_pattern(pattern: str) -> str:
+    """Return why RE2 does not take a regular expression, "" when it does."""
+    import duckdb
+
+    try:
+        with duckdb.connect(":memory:") as base:
+            base.execute("SELECT regexp_matches('', ?, 'i')", [pattern])
+    except duckdb.Error as error:
+        why = str(error).splitlines()[0].split("Error: ")[-1]
+        return f"{pattern!r} is no regular expression for RE2 ({why}), which has no look-around and no back-references"
+    return ""
+
+
 def coarse(raw: Mapping[str, Any], known: Sequence[str], errors: list[str]) -> tuple[str, ...]:
     """Return the coarse class of each label from [taxonomy] coarse = [labels]; () without that table."""
     table = _table(raw, "taxonomy", errors)
@@ -188,5 +228,10 @@ def fitting(raw: Mapping[str, Any], kind: str, asks: Asks, found: Sequence[Dimen
         errors.append(f"kind {kind} needs [dimensions.NAME] with low and high")
     if not asks.spanned and raw.get("types"):
         errors.append(f"kind {kind} has no typed spans: take [types] out")
+    for table in ("seeds", "patterns"):
+        if not asks.labelled and raw.get(table):
+            errors.append(f"kind {kind} asks for numbers: no class is rare there, take [{table}] out")
+        elif table == "seeds" and due and raw.get(table):
+            errors.append(f"kind {kind} asks about two records: one phrase is no example of that, take [{table}] out")
     if (not asks.labelled or asks.spanned) and raw.get("taxonomy"):
         errors.append(f"kind {kind} has no nested labels: take [taxonomy] out")

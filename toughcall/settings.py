@@ -104,6 +104,10 @@ class Project:
     types: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     coarse: tuple[str, ...] = ()
     tiers: Tiers = field(default_factory=Tiers)
+    seeds: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """For some labels phrases such as an example might hold: where to look before one is found."""
+    patterns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """For some labels regular expressions (RE2, case-insensitive) that examples may match."""
     data: Columns = field(default_factory=Columns)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     mine: MineSettings = field(default_factory=MineSettings)

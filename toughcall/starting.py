@@ -93,7 +93,7 @@ def asked_of(ready: Mapping[str, Any], options: Mapping[str, Any], kind: Asks) -
     if kind.labelled and not tables["labels"]:
         tables["labels"] = dict.fromkeys(kind.default_labels, "")
     if dimensions := parse_labels(options.get("dimensions") or ""):
-        ends = {"low": float(options["low"]), "high": float(options["high"])}
+        ends = {"low": float(options.get("low", 0.0)), "high": float(options.get("high", 10.0))}
         tables["dimensions"] = {name: {**ends, "hint": hint} for name, hint in dimensions.items()}
     if types := parse_types(options.get("types") or ""):
         tables["types"] = types

@@ -7,11 +7,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from toughcall.mining.pairs import Allowed, candidate_pairs
+from toughcall.mining.pairs import Allowed, candidate_pairs, shares_of
 from toughcall.records import Vectors
 
 Found = list[tuple[str, str, str, float]]
@@ -51,7 +50,8 @@ def brute(vectors: Vectors, allowed: Allowed) -> dict[str, set[tuple[str, str]]]
 
 
 def find(vectors: Vectors, allowed: Allowed, *, seed: int = 0, **settings: Any) -> Found:
-    return candidate_pairs(vectors, rng=np.random.default_rng(seed), allowed=allowed, **settings)
+    found = candidate_pairs(vectors, rng=np.random.default_rng(seed), allowed=allowed, **settings)
+    return list(zip(found.a, found.b, found.origin, found.probability.tolist(), strict=True))
 
 
 @given(pool=pools(), limit=st.integers(0, 140), near=st.integers(1, 4))
@@ -67,19 +67,19 @@ def test_against_brute_force(pool: tuple[Vectors, Allowed], limit: int, near: in
     assert len(found) <= limit
     if total <= limit:
         assert {(a, b) for a, b, _, _ in found} == {pair for some in wanted.values() for pair in some}
+    names = sorted({allowed.blocks[one] for one in vectors.ids})
+    shares = dict(zip(names, shares_of([len(wanted[name]) for name in names], limit), strict=True))
     for block, some in wanted.items():
         mine = [row for row in found if allowed.blocks[row[0]] == block]
         assert {(a, b) for a, b, _, _ in mine} <= some, "a pair that is not allowed"
-        share = limit if total <= limit else limit * len(some) // total
-        assert len(mine) == min(share, len(some))
-        origins = Counter(origin for _, _, origin, _ in mine)
-        if len(some) <= share:
-            assert set(origins) <= {"all"}
-        sure = origins["all"] + origins["near"]
+        assert len(mine) == shares[block]
         for *_, origin, odds in mine:
-            assert odds == (
-                pytest.approx((share - sure) / (len(some) - sure)) if origin == "drawn" and share < len(some) else 1.0
-            )
+            assert 0 < odds <= 1
+            assert odds == 1.0 or (origin in ("drawn", "missed") and len(mine) < len(some))
+        if len(some) <= shares[block]:
+            assert {odds for *_, odds in mine} <= {1.0}
+        elif mine:
+            assert sum(1 / odds for *_, odds in mine) <= len(some) + 1e-6, "weighted, never more than there are"
 
 
 @given(pool=pools(), limit=st.integers(0, 140), seed=st.integers(0, 9))
@@ -122,17 +122,13 @@ def test_the_probability_of_a_drawn_pair_is_its_frequency() -> None:
     allowed = Allowed(blocks, times, 3.0)
     drawn: Counter[tuple[str, str]] = Counter()
     odds: dict[tuple[str, str], float] = {}
-    sure: set[tuple[str, str]] = set()
     for seed in range(runs):
-        for a, b, origin, chance in find(vectors, allowed, seed=seed, limit=40, per_record=1):
-            drawn[a, b] += origin == "drawn"
-            odds[a, b] = chance
-            sure |= {(a, b)} if origin == "near" else set()
+        for a, b, _, chance in find(vectors, allowed, seed=seed, limit=40, per_record=1):
+            drawn[a, b] += 1
+            assert odds.setdefault((a, b), chance) == chance
     everything = {pair for some in brute(vectors, allowed).values() for pair in some}
     assert set(odds) == everything
-    rest = everything - sure
-    assert len(rest) > 20
-    assert len(sure) > 5
-    for pair in rest:
+    assert 0 < sum(chance == 1.0 for chance in odds.values()) < len(odds) - 10
+    for pair, chance in odds.items():
         # six standard deviations of one pair's frequency
-        assert abs(drawn[pair] / runs - odds[pair]) < 6 * np.sqrt(odds[pair] * (1 - odds[pair]) / runs)
+        assert abs(drawn[pair] / runs - chance) <= 6 * np.sqrt(chance * (1 - chance) / runs)

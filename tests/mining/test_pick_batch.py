@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toughcall.mining.batch import cold_start, pick_batch, shares
+from toughcall.mining.batch import DOUBT, EARNED, pick_batch, shares, warmed
 from toughcall.model.kinds import KINDS
 from toughcall.records import Batch, Pick
 
-REASONS = ["in_band", "rare_class", "spread", "diverse", "disagreement", "random_audit"]
+REASONS = [
+    "in_band",
+    "margin",
+    "entropy",
+    "committee",
+    "rare_class",
+    "spread",
+    "diverse",
+    "disagreement",
+    "random_audit",
+]
 QUOTAS = st.dictionaries(st.sampled_from(REASONS), st.floats(0, 1), min_size=1).filter(lambda q: sum(q.values()) > 1e-9)
 
 
@@ -31,6 +41,7 @@ def items(batch: Batch, reason: str = "") -> list[str]:
     return [one.item for one in batch.picks if reason in {"", one.reason}]
 
 
+@settings(deadline=None)
 @given(quotas=QUOTAS, size=st.integers(0, 500))
 def test_shares_sum_to_the_size(quotas: dict[str, float], size: int) -> None:
     """Whatever the quotas, the shares sum to the size, each within one of its exact value, none from nothing."""
@@ -51,15 +62,20 @@ def test_equal_remainders_go_by_name_c23() -> None:
     assert shares({"a": 0.0}, 5) == {"a": 0}
 
 
-@given(quotas=QUOTAS)
-def test_a_cold_start_keeps_the_sum(quotas: dict[str, float]) -> None:
-    """What uncertainty would get goes to the typical items; the others and the sum stay."""
+@settings(deadline=None)
+@given(quotas=QUOTAS, labels=st.integers(0, 2 * EARNED))
+def test_doubt_earns_its_share_label_by_label(quotas: dict[str, float], labels: int) -> None:
+    """What doubt has not earned goes to the typical items; the others and the sum stay."""
     before = dict(quotas)
-    cold = cold_start(quotas)
-    assert sum(cold.values()) == pytest.approx(sum(quotas.values()))
-    assert not {"in_band", "spread", "disagreement"} & set(cold)
-    assert all(cold[reason] == quotas[reason] for reason in ("rare_class", "random_audit") if reason in quotas)
+    now = warmed(quotas, labels)
+    assert sum(now.values()) == pytest.approx(sum(quotas.values()))
     assert quotas == before
+    if labels and not quotas.get("diverse"):
+        assert now == quotas
+        return
+    for reason in set(quotas) - {"diverse"}:
+        earned = min(1.0, labels / EARNED) if reason in DOUBT else 1.0
+        assert now.get(reason, 0.0) == pytest.approx(quotas[reason] * earned)
 
 
 def test_nothing_asked_or_pending_is_asked_again_c29() -> None:
@@ -132,7 +148,7 @@ def test_numbers_are_asked_by_expected_error_and_before_that_by_type() -> None:
     """The quotas of `scores`: 40 % spread, which a model that learnt nothing gives to the typical items."""
     quotas = KINDS["scores"].quotas
     assert shares(quotas, 20) == {"spread": 8, "diverse": 7, "random_audit": 5}
-    assert shares(cold_start(quotas), 20) == {"diverse": 15, "random_audit": 5}
+    assert shares(warmed(quotas, 0), 20) == {"diverse": 15, "random_audit": 5}
     candidates = {"spread": range(10, 30), "diverse": range(30, 50), "random_audit": range(50, 60)}
     batch = pick(candidates, dict(quotas), 20)
     assert Counter(one.reason for one in batch.picks) == {"spread": 8, "diverse": 7, "random_audit": 5}
@@ -179,6 +195,7 @@ def test_experts_see_the_reasons_in_turn() -> None:
 POOL = st.lists(st.integers(0, 40), unique=True, max_size=25)
 
 
+@settings(deadline=None)
 @given(
     lists=st.dictionaries(st.sampled_from(REASONS), POOL, min_size=1),
     weights=st.lists(st.floats(0.01, 1), min_size=len(REASONS), max_size=len(REASONS)),

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toughcall.mining.strategies import STRATEGIES, choose, diverse, in_band, random_audit, rare_class
+from toughcall.mining.reasons import choose
+from toughcall.mining.strategies import committee, entropy, in_band, margin, random_audit, rare_class
+from toughcall.mining.typical import diverse
 from toughcall.records import IntegrityError, Pick, Scores, Vectors
 
 
@@ -33,13 +35,6 @@ def context_for(scores: Scores, seed: int = 3) -> dict[str, Any]:
     }
 
 
-def with_parts(scored: Any, values: Any, ids: Any = ()) -> Scores:
-    n = len(values)
-    return scored(
-        values, ids=ids, cosine=np.linspace(0, 1, n), tfidf=np.linspace(1, 0, n) ** 2, spread=np.linspace(0, 1, n)
-    )
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers_do_not_exist_c20(scored: Any, bad: float) -> None:
     """A NaN or infinite score never becomes Scores: IntegrityError names the model and the next command (C20)."""
@@ -54,25 +49,6 @@ def test_scores_of_another_shape_do_not_exist_c20() -> None:
         Scores(("a", "b"), ("x",), np.zeros((1, 1), np.float32), "m1")
 
 
-@pytest.mark.parametrize("reason", sorted(STRATEGIES))
-@pytest.mark.parametrize("equal", [True, False])
-def test_two_runs_and_any_order_of_the_pool_pick_the_same_c23(scored: Any, reason: str, equal: bool) -> None:
-    """Same scores, same seed: the same picks in the same order, also from a shuffled pool with ties (C23)."""
-    values = np.full((40, 2), 0.5) if equal else np.random.default_rng(1).uniform(0.3, 0.7, (40, 2))
-    scores = with_parts(scored, values)
-    if equal:
-        scores = Scores(
-            scores.ids, scores.labels, scores.values, "m1", dict.fromkeys(scores.parts, np.ones(40, np.float32))
-        )
-    context = context_for(scores)
-    first = choose(reason, scores, 10, rng=rng(), **context)
-    assert len(first) == 10
-    assert choose(reason, scores, 10, rng=rng(), **context) == first
-    for seed in range(3):
-        mixed = scores.take(rng(seed).permutation(40))
-        assert choose(reason, mixed, 10, rng=rng(), **context) == first
-
-
 @pytest.mark.parametrize("reason", ["in_band", "rare_class", "spread", "disagreement"])
 def test_equal_scores_go_by_id_c23(scored: Any, reason: str) -> None:
     """When nothing distinguishes the items, the ids decide (C23)."""
@@ -85,31 +61,6 @@ def test_noise_below_a_millionth_decides_nothing_c19_c23(scored: Any) -> None:
     """Scores that differ by what the batch size changes are a tie (C19, C23)."""
     values = 0.45 + np.asarray([3e-8, 0, 6e-8, -3e-8])
     assert names(in_band(scored(values), 4, rng=rng())) == ["i000", "i001", "i002", "i003"]
-
-
-@pytest.mark.parametrize("reason", sorted(STRATEGIES))
-def test_three_items_and_k_500_c24(scored: Any, reason: str) -> None:
-    """A pool of 3 asked for 500 gives each item once (C24)."""
-    scores = with_parts(scored, [0.45, 0.5, 0.55])
-    picks = choose(reason, scores, 500, rng=rng(), **context_for(scores))
-    assert sorted(names(picks)) == ["i000", "i001", "i002"]
-    assert [pick.rank for pick in picks] == [0, 1, 2]
-    assert {(pick.reason, pick.probability) for pick in picks} == {(reason, 1.0)}
-    assert all(pick.note for pick in picks)
-
-
-@pytest.mark.parametrize("reason", sorted(STRATEGIES))
-@pytest.mark.parametrize("width", [1, 3])
-def test_an_empty_pool_gives_nothing_c24(scored: Any, reason: str, width: int) -> None:
-    """No item, no pick, no error (C24)."""
-    scores = scored(np.zeros((0, width)), cosine=[], tfidf=[])
-    assert choose(reason, scores, 5, rng=rng(), **context_for(scores)) == []
-
-
-def test_an_unknown_reason_is_an_error(scored: Any) -> None:
-    """A reason that does not exist is no silent nothing."""
-    with pytest.raises(KeyError):
-        choose("luck", scored([0.5]), 1, rng=rng())
 
 
 def test_the_band_includes_its_edges(scored: Any) -> None:
@@ -133,6 +84,7 @@ def test_the_band_can_be_moved(scored: Any) -> None:
     assert names(in_band(scores, 9, rng=rng(), low=0.7, high=0.9)) == ["i002", "i003", "i001", "i004"]
 
 
+@settings(deadline=None)
 @given(p=st.floats(0, 1, width=32), low=st.integers(0, 100), high=st.integers(0, 100))
 def test_an_item_is_in_the_band_or_not(p: float, low: int, high: int) -> None:
     """For any band an item is chosen exactly when low ≤ p ≤ high, give or take a millionth."""
@@ -169,6 +121,61 @@ def test_a_moved_band_holds_for_competing_labels_too(scored: Any, low: float, hi
     assert names(in_band(scored(rows), 9, rng=rng(), low=low, high=high)) == expected
 
 
+def test_the_narrowest_of_competing_labels_comes_first(scored: Any) -> None:
+    """Where labels share one unit: P(1st) − P(2nd), whatever the rest; there is a narrowest outside any band too."""
+    rows = [[0.90, 0.06, 0.04], [0.50, 0.45, 0.05], [0.40, 0.30, 0.30], [0.99, 0.01, 0.0]]
+    picks = margin(scored(rows), 4, rng=rng())
+    assert names(picks) == ["i001", "i002", "i000", "i003"]
+    assert [pick.score for pick in picks] == pytest.approx([-0.05, -0.10, -0.84, -0.98], abs=1e-6)
+    assert picks[0].note == "x 0.50 against y 0.45"
+
+
+def test_the_narrowest_of_independent_labels_is_nearest_its_threshold(scored: Any) -> None:
+    """Each label is held against its own threshold, 0.5 without one; the nearest of an item's labels counts."""
+    scores = scored([[0.55, 0.9], [0.3, 0.23], [0.9, 0.05]])
+    assert names(margin(scores, 3, rng=rng())) == ["i000", "i001", "i002"]
+    moved = margin(scores, 3, rng=rng(), thresholds=np.asarray([0.8, 0.2]))
+    assert names(moved) == ["i001", "i002", "i000"]
+    assert [pick.note for pick in moved[:2]] == ["P(y) = 0.23, decided at 0.20", "P(x) = 0.90, decided at 0.80"]
+    with pytest.raises(ValueError, match=r"3,.* thresholds for 2 columns"):
+        margin(scores, 3, rng=rng(), thresholds=[0.5, 0.5, 0.5])
+
+
+def test_entropy_weighs_every_column(scored: Any) -> None:
+    """In bits: three equal classes have log2 3, of independent labels each adds its own yes or no."""
+    shared = entropy(scored([[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [1, 0, 0]]), 3, rng=rng())
+    assert names(shared) == ["i001", "i000", "i002"]
+    assert [pick.score for pick in shared] == pytest.approx([np.log2(3), 1, 0], abs=1e-5)
+    assert shared[0].note == "entropy 1.58 of at most 1.58 bits"
+    apart = entropy(scored([[0.5, 1.0], [0.11, 0.11], [0.5, 0.5]]), 3, rng=rng())
+    assert names(apart) == ["i002", "i000", "i001"]
+    assert [pick.score for pick in apart] == pytest.approx([2, 1, 2 * 0.49992], abs=1e-4)
+
+
+def test_a_committee_asks_where_sure_members_contradict_each_other(scored: Any) -> None:
+    """BALD: two sure members that differ tell 1 bit, members that share one doubt tell nothing, however doubtful."""
+    members = np.asarray([[[0.5, 0.5], [1, 0], [0.9, 0.1]], [[0.5, 0.5], [0, 1], [0.9, 0.1]]])
+    picks = committee(scored(members.mean(axis=0)), 3, rng=rng(), committee=members)
+    assert names(picks) == ["i001", "i000", "i002"]
+    assert [pick.score for pick in picks] == pytest.approx([1, 0, 0], abs=1e-6)
+    assert picks[0].note == "2 models, the answer tells 1.00 bits about which is right"
+    apart = np.asarray([[[0.9, 0.2, 0.2]], [[0.1, 0.2, 0.8]]])
+    expected = 0.0
+    for p in apart[:, 0].T:
+        both = [-q * np.log2(q) - (1 - q) * np.log2(1 - q) for q in (p.mean(), *p)]
+        expected += both[0] - (both[1] + both[2]) / 2
+    assert committee(scored(apart.mean(axis=0)), 1, rng=rng(), committee=apart)[0].score == pytest.approx(expected)
+
+
+def test_without_a_committee_nobody_disagrees(scored: Any) -> None:
+    """No members, no pick; members of other items or labels are an error, never misread."""
+    scores = scored([[0.5, 0.5], [0.9, 0.1]])
+    assert committee(scores, 2, rng=rng()) == committee(scores, 2, rng=rng(), committee=np.zeros((0, 2, 2))) == []
+    for shape in ((2, 3, 2), (2, 2, 3), (2, 2)):
+        with pytest.raises(ValueError, match="does not fit scores"):
+            committee(scores, 2, rng=rng(), committee=np.ones(shape))
+
+
 def test_a_class_without_labels_is_said_c28(scored: Any) -> None:
     """A rare class nobody labelled yet is asked about and its note says what the guess rests on (C28)."""
     picks = rare_class(
@@ -191,10 +198,14 @@ def test_no_labels_at_all_means_all_classes_take_turns_c28(scored: Any) -> None:
 
 
 def test_the_rarest_class_is_asked_most(scored: Any) -> None:
-    """Turns are proportional to 1 / (1 + labels): with 0, 1 and 3 labels 4 : 2 : 1."""
-    scores = scored(np.random.default_rng(0).dirichlet([1, 1, 1], 200))
-    picks = rare_class(scores, 70, rng=rng(), counts={"y": 1, "z": 3})
-    assert Counter(pick.note[2] for pick in picks) == {"x": 40, "y": 20, "z": 10}
+    """Turns are proportional to 1 / (1 + labels) ** 1.5: with 0, 3 and 8 labels 216 : 27 : 8; for no class none."""
+    scores = scored(np.random.default_rng(0).dirichlet([1, 1, 1], 300))
+    picks = rare_class(scores, 251, rng=rng(), counts={"y": 3, "z": 8})
+    assert Counter(pick.note[2] for pick in picks) == {"x": 216, "y": 27, "z": 8}
+    even = choose("class_balanced", scores, 112, rng=rng(), counts={"y": 3, "z": 8})
+    assert Counter(pick.note[2] for pick in even) == {"x": 82, "y": 21, "z": 9}
+    none = rare_class(scores, 35, rng=rng(), counts={"y": 3, "z": 8}, null="x")
+    assert Counter(pick.note[2] for pick in none) == {"y": 27, "z": 8}
     of_x = [pick.score for pick in picks if pick.note[2] == "x"]
     assert of_x == sorted(of_x, reverse=True)
 
@@ -292,6 +303,14 @@ def test_a_pair_lies_between_its_records() -> None:
     records = {"pq": ("p", "q"), "pr": ("p", "r"), "qr": ("q", "r")}
     # means (.5, .5), (0, 0), (-.5, .5): their centre is (0, 1/3)
     assert names(diverse(scores, 1, rng=rng(), vectors=vectors, records=records)) == ["pr"]
+
+
+def test_an_item_of_three_views_weighs_as_much_as_one_of_one() -> None:
+    """Views are averaged, not added: what is read three times does not lie three times as far out."""
+    array = np.asarray([[1, 0], [0.8, 0.6], [0.8, -0.6], [0.6, 0.8], [0.6, -0.8]], np.float32)
+    vectors = Vectors(("p", "q", "r", "s", "t"), array, "made")
+    scores = Scores(("pqr", "s", "t"), ("x",), np.full((3, 1), 0.5, np.float32), "m1")
+    assert names(diverse(scores, 1, rng=rng(), vectors=vectors, records={"pqr": ("p", "q", "r")})) == ["pqr"]
 
 
 def test_a_large_pool_is_sampled(scored: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from worlds import WORLDS, multilabel, pair, relation, scores, write_csv
 
-from toughcall import loop, project, retraining, status
+from toughcall import loop, pairing, project, retraining, status
 from toughcall.annotate.tasks import to_result, to_tasks
 from toughcall.model import kinds
 from toughcall.model.scorers import predict
@@ -112,7 +112,7 @@ def test_an_answer_that_became_illegal_is_left_out_and_counted(tmp_path: Path) -
     world = relation()
     root = world.make(tmp_path)
     with opened(root, "test") as ws:
-        items = {item.id: item for item in loop.candidates(ws)}
+        items = {item.id: item for item in pairing.candidates(ws)}
         assert ws.vectors
         world.answer(ws, items)
         version = ws.schema.version
@@ -226,7 +226,7 @@ def test_no_pair_crosses_a_block_or_a_window(tmp_path: Path) -> None:
     world = pair()
     root = world.make(tmp_path, mine__window=4.0)
     with opened(root, "test") as ws:
-        found = loop.candidates(ws)
+        found = pairing.candidates(ws)
         texts, parts = ws.pool.texts(), ws.store.parts()
         assert {text.block for text in texts} == {"north", "south"}
         assert all(text.time is not None for text in texts)
@@ -237,12 +237,12 @@ def test_no_pair_crosses_a_block_or_a_window(tmp_path: Path) -> None:
         }
         assert {one.id for one in found} == wanted
         assert len(found) == len(wanted) > 100
-        assert {one.id for one in loop.candidates(ws)} == wanted, "asked again, nothing is added"
+        assert {one.id for one in pairing.candidates(ws)} == wanted, "asked again, nothing is added"
         wide = ws.pool.counts()[1]
         assert wide == len(wanted), "and nothing else was stored"
     edit(root, "window = 4.0", "window = 1.0")
     with opened(root, "test") as ws:
-        narrow = loop.candidates(ws)
+        narrow = pairing.candidates(ws)
         assert ws.pool.counts()[1] == wide, "nothing stored is lost"
         assert 0 < len(narrow) < len(wanted)
         assert all(abs(one.a.time - one.b.time) <= 1 for one in narrow if isinstance(one, Pair))  # type: ignore[operator]
@@ -253,7 +253,7 @@ def test_a_grade_beside_the_label_trains_as_the_label(tmp_path: Path) -> None:
     world = pair()
     root = world.make(tmp_path)
     with opened(root, "test") as ws:
-        alike = [one.id for one in loop.candidates(ws) if world.truth(one)[0] == "similar"][:6]
+        alike = [one.id for one in pairing.candidates(ws) if world.truth(one)[0] == "similar"][:6]
         world.answer(ws, alike)
         world.answer(ws, alike[:3], who="ben")
         labels, _ = ws.store.labels(ws.schema.version)

@@ -164,3 +164,30 @@ def rounds(table: pd.DataFrame, metric: str) -> Any:
     line = base.mark_line(color=ACCENT, strokeWidth=2).encode(y=y)
     dots = base.mark_circle(color=ACCENT, size=90, opacity=1).encode(y=y)
     return (spans.encode(y=alt.Y("low:Q", title=metric), y2="high:Q") + plain + line + dots).properties(height=260)
+
+
+def learning_curves(points: pd.DataFrame, metric: str, target: float | None = None) -> Any:
+    """Lines of what each strategy reached with how many labels, a band from the least to the greatest seed."""
+    import altair as alt
+
+    names = list(dict.fromkeys(points["strategy"]))
+    colours = alt.Scale(domain=names, range=[ACCENT, QUIET, WARN, "#3f5f8a", "#b59a2b", "#8a4f7d"][: len(names)])
+    base = alt.Chart(points).encode(
+        x=alt.X("labels:Q", title="labels", axis=alt.Axis(grid=False), scale=alt.Scale(zero=False, nice=False)),
+        color=alt.Color("strategy:N", scale=colours, sort=names, title=None),
+    )
+    title = metric.replace("_", " ")
+    band = base.mark_area(opacity=0.12).encode(
+        y=alt.Y("least:Q", title=title, scale=alt.Scale(zero=False)), y2="greatest:Q"
+    )
+    line = base.mark_line(point=True, strokeWidth=2).encode(
+        y=alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False)),
+        tooltip=["strategy:N", "labels:Q", alt.Tooltip("mean:Q", format=".3f")],
+    )
+    layers = [band, line]
+    if target is not None:
+        import pandas as pd
+
+        rule = alt.Chart(pd.DataFrame({"target": [target]})).mark_rule(strokeDash=[4, 3], color=QUIET)
+        layers.append(rule.encode(y="target:Q"))
+    return alt.layer(*layers).properties(width=560, height=320)
