@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toughcall.mining.scan import scan
+from toughcall.mining.scan import scan, single_threaded
 from toughcall.records import Floats, SetAside, Vectors
 
 EXACT = 200_000
 """Up to this many vectors the search is exact."""
 GPU_K = 2048
-STEP = 65_536
+STEP = 512
 """Records put into cells at once."""
 CELLS = 40_000_000
 """How many neighbours come back from one call of FAISS: 160 MB of cosines."""
@@ -146,12 +147,18 @@ def centres(
         array.shape[1], count, niter=6, spherical=True, seed=int(rng.integers(1 << 30)), min_points_per_centroid=1
     )
     means.train(np.ascontiguousarray(array[places[some]], np.float32))
-    index = faiss.IndexFlatIP(array.shape[1])
-    index.add(np.asarray(means.centroids))
+    there = np.asarray(means.centroids, np.float32)
     found = np.empty((len(places), homes), np.int64)
-    for start in range(0, len(places), STEP):
-        part = array[start : start + STEP] if rows is None else array[rows[start : start + STEP]]
-        found[start : start + STEP] = index.search(np.ascontiguousarray(part, np.float32), homes)[1]
+
+    def block(start: int) -> None:
+        part = slice(start, min(start + STEP, len(places)))
+        cells = array[part if rows is None else rows[part]] @ there.T
+        for home in range(homes):
+            found[part, home] = cells.argmax(axis=1)
+            cells[np.arange(len(cells)), found[part, home]] = -9.0
+
+    with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
+        list(pool.map(block, range(0, len(places), STEP)))
     return found
 
 

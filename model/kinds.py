@@ -117,7 +117,7 @@ class PairKind(Kind):
         "diverse": 0.15,
         "random_audit": 0.15,
     }
-    reasons = (*Kind.reasons, "anchors", "missed", "disagreement")
+    reasons = (*Kind.reasons, "anchors", "missed")
     default_labels = ("similar", "not_similar")
 
     def columns(self, schema: Schema) -> tuple[str, ...]:

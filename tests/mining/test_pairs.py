@@ -104,6 +104,7 @@ def small_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "PAIRS", 1000)
     monkeypatch.setattr(scanning, "CARD_PAIRS", 1000)
     monkeypatch.setattr(pairing, "DRAWS", 4)
+    monkeypatch.setattr(pairing, "FEW", 2)
     for module in (nearing, pairing):
         monkeypatch.setattr(module, "EXACT", 100)
 

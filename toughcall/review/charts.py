@@ -166,28 +166,54 @@ def rounds(table: pd.DataFrame, metric: str) -> Any:
     return (spans.encode(y=alt.Y("low:Q", title=metric), y2="high:Q") + plain + line + dots).properties(height=260)
 
 
-def learning_curves(points: pd.DataFrame, metric: str, target: float | None = None) -> Any:
-    """Lines of what each strategy reached with how many labels, a band from the least to the greatest seed."""
+OTHERS = (WARN, "#3f5f8a", "#b59a2b", "#8a4f7d", "#5b8c3a", "#a8455b", "#4f8fb8", "#7a6a58")
+"""Colours of whatever else is compared, in turn."""
+
+
+def learning_curves(points: pd.DataFrame, metric: str, target: float | None = None, control: str = "random") -> Any:
+    """Lines of what each strategy reached with how many labels, the mean over the seeds.
+
+    The first strategy and the control also show their range from the least to the greatest seed.
+    """
     import altair as alt
+    import pandas as pd
 
     names = list(dict.fromkeys(points["strategy"]))
-    colours = alt.Scale(domain=names, range=[ACCENT, QUIET, WARN, "#3f5f8a", "#b59a2b", "#8a4f7d"][: len(names)])
-    base = alt.Chart(points).encode(
-        x=alt.X("labels:Q", title="labels", axis=alt.Axis(grid=False), scale=alt.Scale(zero=False, nice=False)),
-        color=alt.Color("strategy:N", scale=colours, sort=names, title=None),
-    )
+    rest = iter(OTHERS * len(names))
+    colours = [QUIET if name == control else ACCENT if name == names[0] else next(rest) for name in names]
+    scale = alt.Scale(domain=names, range=colours)
     title = metric.replace("_", " ")
-    band = base.mark_area(opacity=0.12).encode(
-        y=alt.Y("least:Q", title=title, scale=alt.Scale(zero=False)), y2="greatest:Q"
+    across = alt.X(
+        "labels:Q", title="labels", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(zero=False, nice=False)
     )
-    line = base.mark_line(point=True, strokeWidth=2).encode(
-        y=alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False)),
-        tooltip=["strategy:N", "labels:Q", alt.Tooltip("mean:Q", format=".3f")],
+    band = (
+        alt.Chart(points[points["strategy"].isin([names[0], control])])
+        .mark_area(opacity=0.14)
+        .encode(
+            x=across,
+            y=alt.Y("least:Q", title=title, scale=alt.Scale(zero=False)),
+            y2="greatest:Q",
+            color=alt.Color("strategy:N", scale=scale, legend=None),
+        )
+    )
+    line = (
+        alt.Chart(points)
+        .mark_line(point=alt.OverlayMarkDef(size=28), strokeWidth=2)
+        .encode(
+            x=across,
+            y=alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "strategy:N",
+                scale=scale,
+                sort=names,
+                title=None,
+                legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3, labelFontSize=12),
+            ),
+            tooltip=["strategy:N", "labels:Q", alt.Tooltip("mean:Q", format=".3f")],
+        )
     )
     layers = [band, line]
     if target is not None:
-        import pandas as pd
-
         rule = alt.Chart(pd.DataFrame({"target": [target]})).mark_rule(strokeDash=[4, 3], color=QUIET)
         layers.append(rule.encode(y="target:Q"))
-    return alt.layer(*layers).properties(width=560, height=320)
+    return alt.layer(*layers).resolve_scale(color="independent").properties(width=560, height=320)
