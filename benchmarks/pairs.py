@@ -1,12 +1,17 @@
 """What looking at every pair costs: the scan against its own matrix product and against paraphrase mining.
 
-python benchmarks/pairs.py [ratio] [million] [interval]; figures on real vectors (goemotions, MiniLM), no texts.
+    python benchmarks/pairs.py [ratio] [million] [interval] --folder vectors
+
+Figures on real vectors (goemotions and opp115, MiniLM), no texts. The sets lie beside the project in
+../shared/datasets; without them nothing is measured. `--folder` keeps embeddings from one run to the next.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,26 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from research import rows_of, there
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.research import rows_of
 from toughcall.mining import scan as scanning
 from toughcall.mining.embed import embed, load_encoder
 from toughcall.mining.pairs import EDGES, candidate_pairs
 from toughcall.mining.strata import draw
 from toughcall.records import Floats, Text, Vectors
 
-CACHE = Path("/tmp/H/vec")
 BAND = (0.4, 0.6)
 TIMES = 3
 
 
-def real(n: int) -> Floats:
+def real(n: int, cache: Path) -> Floats:
     """Return the vectors of n texts of the research sets, shape (n, 384)."""
     texts = dict.fromkeys(row["text"] for part in ("train", "test", "dev") for row in rows_of("goemotions", part))
     texts |= dict.fromkeys(row["text"] for row in rows_of("opp115", "train"))
-    return embed([Text(text) for text in list(texts)[:n]], load_encoder("minilm", "cpu"), CACHE).array
+    return embed([Text(text) for text in list(texts)[:n]], load_encoder("minilm", "cpu"), cache).array
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -63,12 +65,12 @@ def plain(array: Floats) -> None:
         _ = array[start : start + 2048] @ array[start:].T
 
 
-def ratio() -> None:
+def ratio(cache: Path) -> None:
     """Print how fast the scan is against the bare product and against paraphrase mining, and what that one finds."""
     import torch
     from sentence_transformers.util import paraphrase_mining_embeddings
 
-    array = real(20_000)
+    array = real(20_000, cache)
     seconds: dict[str, list[float]] = {}
     every = len(array) * (len(array) - 1) // 2
 
@@ -103,10 +105,10 @@ def ratio() -> None:
     )
 
 
-def million() -> None:
+def million(cache: Path) -> None:
     """Print what a band queue of 500 pairs costs over a million perturbed vectors."""
     rng = np.random.default_rng(1)
-    base = real(20_000)
+    base = real(20_000, cache)
     array = np.empty((1_000_000, base.shape[1]), np.float32)
     for start in range(0, len(array), 50_000):
         part = base[rng.integers(0, len(base), size=50_000)]
@@ -136,9 +138,9 @@ def million() -> None:
     print(f"  the queue's cosines {inside.min():.3f} to {inside.max():.3f}")
 
 
-def interval() -> None:
+def interval(cache: Path) -> None:
     """Print how often the estimated population of each stratum has the exact count in its interval, N = 50,000."""
-    array = real(50_000)
+    array = real(50_000, cache)
     took, exact = timed(lambda: scanning.scan(array, EDGES, 1000, np.random.default_rng(0)))
     print(f"exact scan of {len(array):,} vectors: {took:.1f} s, {exact.total:,} pairs")
     runs = [draw(array, EDGES, 0, np.random.default_rng(seed), draws=200_000) for seed in range(40)]
@@ -151,7 +153,20 @@ def interval() -> None:
         )
 
 
+def main() -> None:
+    """Run the parts named on the command line."""
+    parts = {"ratio": ratio, "million": million, "interval": interval}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART")
+    parser.add_argument("--folder", type=Path, help="where embeddings are kept (default: temporary)")
+    given = parser.parse_args()
+    if not there("goemotions"):
+        sys.stdout.write("skipped: the research sets are not here\n")
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in given.parts:
+            parts[name](given.folder or Path(temporary))
+
+
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["ratio", "million", "interval"]
-    for name in chosen:
-        {"ratio": ratio, "million": million, "interval": interval}[name]()
+    main()

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from toughcall.mining.proportions import wilson
 from toughcall.records import Floats, IntegrityError
 
 PILOT = 20_000
@@ -81,14 +82,6 @@ def stratum_of(values: Reals64, edges: Sequence[float]) -> Places:
     return np.asarray(np.searchsorted(np.round(edges, 6), values, side="right") - 1, np.int64)
 
 
-def wilson(hits: int, draws: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, JASA 1927), within [0, 1]."""
-    share, room = hits / draws, z * z / draws
-    middle = (share + room / 2) / (1 + room)
-    half = z * np.sqrt(share * (1 - share) / draws + room / (4 * draws)) / (1 + room)
-    return (0.0 if not hits else middle - half), (1.0 if hits == draws else middle + half)
-
-
 def draw(
     array: Floats,
     edges: Sequence[float],
@@ -117,7 +110,7 @@ def draw(
     odds = [draws / max(1, total) * n / max(1, len(some)) for some, n in zip(hits, wanted, strict=True)]
     populations = []
     for s, some in enumerate(hits):
-        least, most = wilson(len(some), draws) if draws else (0.0, 0.0)
+        _, least, most = wilson(len(some), draws) if draws else (0.0, 0.0, 0.0)
         count = len(some) / max(1, draws) * total
         populations.append(Population(edges[s], edges[s + 1], count, least * total, most * total, draws == total))
     return Strata(

@@ -27,7 +27,7 @@ MOST = 12_000
 """So many labelled items are replayed on at most, drawn at random: enough to see a difference."""
 
 
-def bench_of(ws: Workspace, answer: Callable[[Item], Label | None] | None = None) -> Bench:
+def bench_of(ws: Workspace, plan: Plan, answer: Callable[[Item], Label | None] | None = None) -> Bench:
     """Return what a project's labels can be replayed on: those of its training part are asked, the held-out measure.
 
     `answer` knows what nobody has labelled (a demo set's own truth), None for what cannot be told.
@@ -35,6 +35,7 @@ def bench_of(ws: Workspace, answer: Callable[[Item], Label | None] | None = None
     train, test, items, _ = ws.split()
     if answer is not None:
         train, items = _told(ws, answer, items)
+    simulation.check(len(train), len(test), plan)
     if len(train) > MOST:
         drawn = np.sort(np.random.default_rng(ws.project.seed).choice(len(train), MOST, replace=False))
         ws.telling.say(f"{MOST} of {len(train)} labelled items are replayed on, drawn at random")
@@ -87,7 +88,6 @@ def simulate(
     folder: Path,
 ) -> list[Curve]:
     """Replay every strategy with every seed; what a killed run finished is read back from `curves.jsonl`."""
-    simulation.check(bench, plan)
     held = [[label.item, list(label.value)] for label in bench.answers]
     settings = dataclasses.replace(ws.project.mine, batch=plan.batch)
     known = digest("bench", held, bench.pool, ws.encoder.sha, dataclasses.astuple(plan), settings.low, settings.high)
@@ -268,8 +268,8 @@ def run(
     """Simulate and write; return the table's rows and the sentences under it."""
     from toughcall.mining.reasons import STRATEGIES
 
-    bench = bench_of(ws, answer)
     plan = Plan(start, batch, budget)
+    bench = bench_of(ws, plan, answer)
     standard = simulation.strategies_of(bench.kind, bench.schema, ws.project.mine.quotas)
     chosen = mixes(strategy, standard, ["random_audit", *STRATEGIES])
     ws.telling.say(

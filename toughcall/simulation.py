@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from toughcall.model.scorers import Scorer
 
 RANDOM = "random"
+LEAST = 20
+"""So many held-out labels measure at least."""
 RARE = 0.05
 """A class below this share of the pool counts as rare; where none is, the smallest one does."""
 
@@ -308,12 +310,12 @@ def _reached(budgets: Sequence[int], means: Sequence[float], aim: float, sign: i
     return None
 
 
-def check(bench: Bench, plan: Plan) -> None:
-    """Refuse a bench that can decide nothing, in one sentence."""
-    if bench.pool < 2 * plan.batch or len(bench.test) < 20:
+def check(asked: int, measuring: int, plan: Plan) -> None:
+    """Refuse labels too few to decide anything, in one sentence."""
+    if asked < 2 * plan.batch or measuring < LEAST:
         raise UsageError(
-            f"{bench.pool} labelled items to ask and {len(bench.test)} to measure are too few to replay a loop: "
-            f"at least {2 * plan.batch} and 20 are needed; toughcall import FILE --label COLUMN adds labelled rows"
+            f"{asked} labelled items to ask and {measuring} to measure are too few to replay a loop: at least "
+            f"{2 * plan.batch} and {LEAST} are needed; toughcall import FILE --label COLUMN adds labelled rows"
         )
 
 

@@ -320,6 +320,9 @@ def test_a_share_lies_in_its_interval(yes: int, no: int) -> None:
     assert 0 <= low <= (share if share is not None else 0.5) <= high <= 1
     assert (share is None) == (yes + no == 0)
     assert [round(one, 2) for one in wilson(0, 9)[1:]] == [0.0, 0.3]
+    # as in Brown, Cai and DasGupta's tables: 5 of 20
+    assert wilson(5, 20)[1:] == pytest.approx((0.1119, 0.4687), abs=1e-4)
+    assert wilson(50, 50)[2] == 1.0
 
 
 def test_a_fall_against_fisher() -> None:

@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from worlds import ANIMALS, MACHINES, hasten
 
-from toughcall import simulating, simulation
+from toughcall import simulating, simulation, starting
+from toughcall.cli import main
 from toughcall.model.kinds import KINDS
 from toughcall.model.scorers import Untouched
 from toughcall.model.train import Basis
 from toughcall.records import Label, Text, UsageError, Vectors
 from toughcall.settings import MineSettings
 from toughcall.simulation import RANDOM, Bench, Curve, Plan, compare, replay, strategies_of
+from toughcall.workspace import Silent
 
 SETTINGS = MineSettings()
 NAMES = ("common", "other", "rare")
@@ -160,12 +164,12 @@ def test_the_sentence_follows_the_interval(shift: float, says: str) -> None:
     assert says in simulating.verdict(compare(moved, "macro_f1")[1])
 
 
-def test_too_little_data_is_refused_in_one_sentence(bench: Bench) -> None:
+def test_too_little_data_is_refused_in_one_sentence() -> None:
     """Nothing is replayed where nothing could be decided."""
     with pytest.raises(UsageError, match=r"240 labelled items to ask .* toughcall import FILE --label"):
-        simulation.check(bench, Plan(batch=121))
+        simulation.check(240, 120, Plan(batch=121))
     with pytest.raises(UsageError, match="5 to measure"):
-        simulation.check(dataclasses.replace(bench, pool=355), Plan())
+        simulation.check(355, 5, Plan())
 
 
 STANDARD: dict[str, Any] = {"queue": {"in_band": 1.0}, RANDOM: {"random_audit": 1.0}}
@@ -213,3 +217,59 @@ def test_what_is_written_is_what_was_measured(bench: Bench, tmp_path: Path) -> N
     picture = paths[1].read_text(encoding="utf-8")
     assert picture.startswith("<svg")
     assert all(name in picture for name in ("queue", RANDOM, "macro f1"))
+
+
+def test_a_labelled_project_is_replayed_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own data: a table, a sentence, two files; run again it reads what it finished, and says the same."""
+    hasten(monkeypatch)
+    words = {"animal": ANIMALS, "machine": MACHINES}
+    rows = [
+        {"text": text.format(word), "label": label}
+        for label, own in words.items()
+        for word in own
+        for text in ("The {} is here", "No {} was left", "A {} for sale")
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = {"kind": "multiclass", "data": data, "label": "label", "labels": {"animal": "", "machine": ""}}
+    settings = {"encoder.device": "cpu", "gate.test_share": 0.35}
+    starting.make_project(tmp_path / "p", Silent(), settings=settings, **given)
+    line = [
+        "simulate",
+        "--seeds",
+        "2",
+        "--start",
+        "8",
+        "--batch",
+        "8",
+        "--budget",
+        "24",
+        "--strategy",
+        "queue",
+        "--strategy",
+        "margin",
+        "--json",
+    ]
+
+    first = CliRunner().invoke(main, ["--project", str(tmp_path / "p"), *line])
+    assert first.exit_code == 0, first.output
+    table = [json.loads(row) for row in first.stdout.splitlines()]
+    assert [row["strategy"] for row in table] == ["queue", "margin", "random"]
+    assert all(0 < row["@24"] <= 1 for row in table)
+    assert {path.name for path in (tmp_path / "p" / "simulation").iterdir()} == {
+        *("simulation.json", "simulation.svg", "curves.jsonl")
+    }
+    monkeypatch.setattr(simulation, "replay", None)
+    again = CliRunner().invoke(main, ["--project", str(tmp_path / "p"), *line])
+    assert (again.exit_code, again.stdout) == (0, first.stdout), again.output
+
+
+def test_an_unlabelled_project_says_what_it_needs(tmp_path: Path) -> None:
+    """Nothing to replay on: one sentence, exit 2, no file."""
+    data = tmp_path / "data.csv"
+    data.write_text("text\none\ntwo\n", encoding="utf-8")
+    starting.make_project(tmp_path / "p", Silent(), kind="multiclass", data=data, labels="a,b")
+    done = CliRunner().invoke(main, ["--project", str(tmp_path / "p"), "simulate"])
+    assert done.exit_code == 2
+    assert "0 labelled items to ask and 0 to measure are too few" in done.output
+    assert not (tmp_path / "p" / "simulation").exists()
