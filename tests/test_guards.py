@@ -24,7 +24,11 @@ LOW: dict[str, tuple[str, ...]] = {
 }
 """What every part may import, except settings, and all that these themselves import of ours."""
 LEDGER = ("store", "pool", "project", "reading", "spans")
-SPINE = (*LEDGER, "settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data")
+SPINE = (
+    *LEDGER,
+    *("settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data", "pairing"),
+    *("planning", "evidence", "estimating", "asking", "simulation", "simulating"),
+)
 HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss", "duckdb", "pyarrow", "transformers")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toughcall.evidence import rare_context
+from toughcall.evidence import pattern_figures, rare_context
 from toughcall.records import Floats, Item, Label
 from toughcall.workspace import Workspace
 
@@ -31,8 +31,11 @@ def context(
     """
     wanted = {reason for reason, share in quotas.items() if share > 0}
     found: dict[str, Any] = {"thresholds": model.thresholds, "null": ws.schema.null}
-    if wanted & LOOKING:
+    if wanted & LOOKING and ws.schema.labels:
         found |= rare_context(ws, train, items)
+        for one in pattern_figures(ws):
+            if one.dropped:
+                ws.telling.say(one.dropped)
     if ws.kind.paired:
         found["origins"] = {one: odds.origin for one, odds in ws.pool.pair_odds(open_).items()}
     if "committee" in wanted and train:

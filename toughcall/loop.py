@@ -17,7 +17,7 @@ from toughcall import reading
 from toughcall.pairing import candidates
 from toughcall.pool import Added
 from toughcall.project import TOKEN_VARIABLE
-from toughcall.records import Answer, Batch, Scores, SetAside, UsageError, digest
+from toughcall.records import Answer, Batch, Pick, Scores, SetAside, UsageError, digest
 from toughcall.schema import names_of
 from toughcall.settings import Columns
 from toughcall.workspace import Workspace
@@ -163,9 +163,24 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
         collapse=ws.kind.items == "texts",
         more=more,
     )
+    if ws.kind.paired:
+        batch = of_all_pairs(ws, batch)
     if batch.picks:
         ws.store.add_batch(batch)
     return batch
+
+
+def of_all_pairs(ws: Workspace, batch: Batch) -> Batch:
+    """Return a batch with the chances of being asked at all: that of being a candidate times that of being picked."""
+    odds = ws.pool.pair_odds([pick.item for pick in batch.picks])
+
+    def of(pick: Pick) -> float:
+        known = odds[pick.item].probability if pick.item in odds else None
+        return pick.probability * (1.0 if known is None else known)
+
+    return dataclasses.replace(
+        batch, picks=tuple(dataclasses.replace(pick, probability=of(pick)) for pick in batch.picks)
+    )
 
 
 def connect(ws: Workspace) -> Studio:

@@ -18,7 +18,7 @@ from toughcall.model.kind import Exclusive
 from toughcall.model.kinds import KINDS
 from toughcall.model.linear import Setting
 from toughcall.model.scorers import Majority, predict
-from toughcall.model.train import Trained, check_enough, train
+from toughcall.model.train import Basis, Trained, check_enough, train
 from toughcall.model.words import Words
 from toughcall.records import IntegrityError, Label, NotEnoughData, Vectors
 from toughcall.schema import names_of, numbers_of
@@ -282,3 +282,44 @@ def test_c65_a_broken_vector_is_refused_when_scoring_and_named(planted: Make, na
     if not data.kind.paired:
         with pytest.raises(IntegrityError, match="description is not finite"):
             fit(dataclasses.replace(data, hints=hints))
+
+
+def basis_of(data: Any) -> Basis:
+    """Return planted data in the order of its ids, turned into features once."""
+    order = sorted(range(len(data.items)), key=lambda row: data.items[row].id)
+    items = [data.items[row] for row in order]
+    return Basis.of(data.kind, data.schema, items, data.vectors, corpus=data.corpus, seed=0, hints=data.hints)
+
+
+@pytest.mark.parametrize("name", ["multiclass", "multilabel", "pair"])
+def test_a_basis_gives_the_head_that_training_gives(planted: Make, name: str) -> None:
+    """Features made once, some rows fitted and all scored: to the byte what `train` makes of these rows."""
+    data = planted(name, n=40)
+    basis = basis_of(data)
+    said = {label.item: label for label in data.labels}
+    rows = [row for row in range(40) if row % 4]
+    once = basis.fit(rows, [said[basis.items[row].id] for row in rows], seed=0)
+    kept = {basis.items[row].id for row in rows}
+    again = fit(data.take([row for row, item in enumerate(data.items) if item.id in kept]), corpus=data.corpus)
+    if name != "pair":  # a pair's density is measured against the records of all items, not of the fitted ones
+        assert weights_hash(once) == weights_hash(again)
+    scores = basis.score(once.head, range(40))
+    assert scores.ids == tuple(item.id for item in basis.items)
+    assert scores.values == pytest.approx(once.score(basis.items, data.vectors).values, abs=1e-6)
+
+
+def test_a_committee_disagrees_where_its_labels_do(planted: Make) -> None:
+    """Five heads on resamples: probabilities of shape (5, n, k), the same for one seed, not all of one opinion."""
+    data = planted("multiclass", n=40, noise=1.5)
+    basis = basis_of(data)
+    said = {label.item: label for label in data.labels}
+    rows, open_ = range(30), range(30, 40)
+    labels = [said[basis.items[row].id] for row in rows]
+    found = basis.committee(rows, labels, open_, seed=3)
+    assert found.shape == (5, 10, len(data.schema.labels))
+    assert found.sum(axis=2) == pytest.approx(np.ones((5, 10)), abs=1e-5)
+    assert (found == basis.committee(rows, labels, open_, seed=3)).all()
+    assert (found != basis.committee(rows, labels, open_, seed=4)).any()
+    assert found.std(axis=0).max() > 0.01
+    with pytest.raises(NotEnoughData):
+        basis.committee([0, 1], labels[:2], open_, seed=3)
