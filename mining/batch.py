@@ -10,12 +10,16 @@ from toughcall.records import Batch, Pick
 
 DOUBT = ("boundary", "in_band", "margin", "entropy", "committee", "spread", "disagreement")
 """The reasons that ask about what a model is unsure of."""
+AUDIT = "random_audit"
 EARNED = 100
 """From so many labels on doubt gets its whole share."""
 
 
 def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
-    """Return how many picks each reason gets: largest remainders, ties by name; the sum is `size`."""
+    """Return how many picks each reason gets: largest remainders, ties by name; the sum is `size`.
+
+    A random audit with a share gets one at least, of a batch of two or more: nothing else measures.
+    """
     total = sum(quotas.values())
     if total <= 0:
         return dict.fromkeys(quotas, 0)
@@ -24,6 +28,9 @@ def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
     rest = size - sum(given.values())
     for reason in sorted(exact, key=lambda reason: (-(exact[reason] - given[reason]), reason))[:rest]:
         given[reason] += 1
+    if size > 1 and quotas.get(AUDIT, 0.0) > 0 and not given[AUDIT]:
+        most = min(given, key=lambda reason: (-given[reason], reason))
+        given = {**given, most: given[most] - 1, AUDIT: 1}
     return given
 
 

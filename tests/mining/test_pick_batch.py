@@ -60,6 +60,10 @@ def test_equal_remainders_go_by_name_c23() -> None:
     assert shares({"c": 1, "b": 1, "a": 1}, 4) == {"a": 2, "b": 1, "c": 1}
     assert shares({"a": 1, "b": 1, "c": 1}, 5) == {"a": 2, "b": 2, "c": 1}
     assert shares({"a": 0.0}, 5) == {"a": 0}
+    # a small batch keeps its audit, whoever has the most gives for it
+    small = {"boundary": 0.6, "diverse": 0.35, "random_audit": 0.05}
+    assert shares(small, 4) == {"boundary": 2, "diverse": 1, "random_audit": 1}
+    assert shares(small, 1) == {"boundary": 1, "diverse": 0, "random_audit": 0}
 
 
 @settings(deadline=None)
