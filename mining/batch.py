@@ -29,7 +29,8 @@ def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
     for reason in sorted(exact, key=lambda reason: (-(exact[reason] - given[reason]), reason))[:rest]:
         given[reason] += 1
     if size > 1 and quotas.get(AUDIT, 0.0) > 0 and not given[AUDIT]:
-        most = min(given, key=lambda reason: (-given[reason], reason))
+        # somebody was rounded up
+        most = min(given, key=lambda reason: (round(exact[reason] - given[reason], 9), reason))
         given = {**given, most: given[most] - 1, AUDIT: 1}
     return given
 

@@ -207,7 +207,7 @@ def learning_curves(points: pd.DataFrame, metric: str, target: float | None = No
                 scale=scale,
                 sort=names,
                 title=None,
-                legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3, labelFontSize=12),
+                legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, labelFontSize=12),
             ),
             tooltip=["strategy:N", "labels:Q", alt.Tooltip("mean:Q", format=".3f")],
         )
