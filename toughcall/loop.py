@@ -143,6 +143,8 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
         for name in names_of(label.value):
             counts[name] = counts.get(name, 0) + 1
     more = asking.context(ws, model, quotas, train, items, [scores.ids[row] for row in open_])
+    # what measures never trains: typical items are looked for beside what was asked of the training part alone
+    more["asked"] = {one for one in asked if one in items and ws.part(items[one], parts) == "train"}
     # a text is its own record and its own view
     several = {} if ws.kind.items == "texts" else {one: items[one] for one in scores.ids}
     batch = next_batch(

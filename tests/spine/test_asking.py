@@ -12,7 +12,7 @@ import pytest
 
 from toughcall import asking, loop, starting
 from toughcall.pool import Odds
-from toughcall.records import Batch, Pick
+from toughcall.records import Answer, Batch, Pick, Scores, Vectors, digest
 from toughcall.workspace import Silent, Workspace, opened
 
 
@@ -81,3 +81,32 @@ def test_a_pair_is_asked_with_the_odds_of_its_candidacy(ws: Workspace, monkeypat
     picks = (Pick("a", "random_audit", 0.1, 0, 0.2), Pick("b", "random_audit", 0.1, 1, 0.2))
     found = loop.of_all_pairs(ws, Batch("b001", "s", "m1", picks))
     assert [pick.probability for pick in found.picks] == [pytest.approx(0.05), 0.2]
+
+
+def test_held_out_answers_do_not_count_as_asked_where_typical_items_are_looked_for(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region of the pool that only held-out rows cover has taught nothing yet; they are still never asked (C27)."""
+    ids = sorted(text.id for text in ws.pool.texts())
+    ws.store.add_parts({one: "test" if row < 2 else "train" for row, one in enumerate(ids)}, {one: one for one in ids})
+    ws.__dict__["vectors"] = Vectors(tuple(ids), np.eye(len(ids), dtype=np.float32), "none")
+    ws.store.add_answers(
+        [
+            Answer(digest("t", one), one, "import", "label", ("yes",), "", ws.schema.version, "import")
+            for one in ids[1:3]
+        ]
+    )
+    given: dict[str, Any] = {}
+
+    def caught(scores: Scores, *args: Any, **kwargs: Any) -> Batch:
+        given.update(kwargs, pool=scores.ids)
+        return Batch("b001", "s", "m1", ())
+
+    values = np.full((len(ids), 2), 0.5, np.float32)
+    monkeypatch.setattr(loop, "scorer", lambda ws: Model())
+    monkeypatch.setattr(loop, "score", lambda ws, model: Scores(tuple(ids), ("yes", "no"), values, "m1"))
+    monkeypatch.setattr("toughcall.mining.queue.next_batch", caught)
+    loop.mine(ws, 2)
+    assert given["more"]["asked"] == {ids[2]}
+    assert given["asked"] == {ids[1], ids[2]}
+    assert set(given["pool"]) == set(ids[3:])
