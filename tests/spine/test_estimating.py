@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from toughcall import estimating, starting
 from toughcall.cli import main
 from toughcall.estimating import common, ground, judged, rows_of
+from toughcall.planning import plan
 from toughcall.records import Answer, Batch, Item, Pick, Scores, UsageError, Vectors, digest
 from toughcall.workspace import Silent, Workspace, opened
 
@@ -153,3 +154,24 @@ def test_the_command_answers_in_an_empty_project(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["--project", str(tmp_path / "p"), "estimates", "--json"])
     assert done.exit_code == 0, done.output
     assert [json.loads(line)["class"] for line in done.stdout.splitlines()] == ["a", "b"]
+
+
+def test_a_plan_never_counts_the_banded_audit_of_pairs_as_if_it_were_uniform(tmp_path: Path) -> None:
+    """Three similar pairs of four audited are not 75 % of all pairs: the plan says "labels" and gives no interval."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"a": f"one {n}", "b": f"two {n}"} for n in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    starting.make_project(tmp_path / "p", Silent(), kind="pair", data=path, text="a", text_b="b")
+    with opened(tmp_path / "p", "test") as ws:
+        ids = sorted(pair.id for pair in ws.pool.pairs())
+        picks = tuple(Pick(one, "random_audit", 0.5, row, 0.5) for row, one in enumerate(ids[:4]))
+        ws.store.add_batch(Batch("b001", ws.schema.version, "m1", picks))
+        said = ["similar", "similar", "similar", "not_similar"]
+        ws.store.add_answers(
+            [
+                Answer(digest("a", one), one, "anna", "label", (value,), "b001", ws.schema.version)
+                for one, value in zip(ids[:4], said, strict=True)
+            ]
+        )
+        (similar, _) = plan(ws)
+        assert (similar.basis, similar.share.low, similar.share.high) == ("labels", None, None)
