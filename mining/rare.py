@@ -282,4 +282,4 @@ RARE: dict[str, Callable[..., list[Pick]]] = {
     "seeds": seeds,
     "patterns": patterns,
 }
-"""By reason: what `strategies.STRATEGIES` may take over."""
+"""By reason."""
