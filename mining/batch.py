@@ -30,7 +30,8 @@ def shares(quotas: Mapping[str, float], size: int) -> dict[str, int]:
         given[reason] += 1
     if size > 1 and quotas.get(AUDIT, 0.0) > 0 and not given[AUDIT]:
         # somebody was rounded up
-        most = min(given, key=lambda reason: (round(exact[reason] - given[reason], 9), reason))
+        some = [reason for reason, count in given.items() if count]
+        most = min(some, key=lambda reason: (round(exact[reason] - given[reason], 9), reason))
         given = {**given, most: given[most] - 1, AUDIT: 1}
     return given
 

@@ -64,6 +64,9 @@ def test_equal_remainders_go_by_name_c23() -> None:
     small = {"boundary": 0.6, "diverse": 0.35, "random_audit": 0.05}
     assert shares(small, 4) == {"boundary": 2, "diverse": 1, "random_audit": 1}
     assert shares(small, 1) == {"boundary": 1, "diverse": 0, "random_audit": 0}
+    # where nobody was rounded up, one that has some gives
+    tiny = {"in_band": 0.0, "margin": 1.0, "random_audit": 1e-9, "spread": 1.0}
+    assert shares(tiny, 2) == {"in_band": 0, "margin": 0, "random_audit": 1, "spread": 1}
 
 
 @settings(deadline=None)
