@@ -3,12 +3,13 @@ PYTHON ?= python3
 PIP := --disable-pip-version-check --quiet
 STUDIO := $(CURDIR)/.venv-studio
 
-.PHONY: help demo test check setup studio down clean
+.PHONY: help demo test search check setup studio down clean
 
 help:
 	@echo "make demo   set up, run the whole loop on real data, open Label Studio and the review page;"
 	@echo "            KIND=relation (or multilabel, multiclass, pair, scores, or several) runs that kind of work"
 	@echo "make test   set up, run every test"
+	@echo "make search property tests on new random examples"
 	@echo "make check  ruff and mypy"
 	@echo "make down   stop what the demo left running"
 
@@ -38,6 +39,10 @@ down:
 
 test: setup studio
 	TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/python -m pytest
+
+# Property tests on examples never drawn before. What one of them finds becomes an example of its test.
+search: setup
+	.venv/bin/python -m pytest -m hypothesis --hypothesis-profile search --hypothesis-show-statistics
 
 check: setup
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

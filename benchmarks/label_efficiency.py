@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import research
 
-from toughcall import demo_data, simulation
+from toughcall import demo_data, simulating, simulation
 from toughcall.mining.embed import embed, load_encoder
 from toughcall.model import kinds
 from toughcall.model.evaluate import evaluate
@@ -95,23 +94,16 @@ def whole(bench: Bench) -> tuple[float, float]:
     return float(report.value or 0.0), float(report.others[AP] or 0.0)
 
 
-def kept(path: Path) -> dict[str, Curve]:
-    """Return the finished replays of a file by their keys."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return {row["key"]: simulation.from_json([row["curve"]])[0] for row in rows}
-
-
 def replays(name: str, bench: Bench, mixes: Mapping[str, Mapping[str, float]], seeds: int, path: Path) -> list[Curve]:
     """Replay every mix with every seed; what the file holds is not replayed again."""
-    done, out = kept(path), []
+    done, out = dict(simulating.finished(path)), []
     settings, plan = MineSettings(), Plan()
     for seed in range(seeds):
         for strategy, quotas in mixes.items():
             key = digest("curve", name, bench.pool, sorted(quotas.items()), seed)
             if key not in done:
                 done[key] = simulation.replay(bench, strategy, quotas, seed=seed, plan=plan, settings=settings)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"key": key, "curve": dataclasses.asdict(done[key])}) + "\n")
+                simulating.keep(path, key, done[key])
                 sys.stderr.write(f"  {name} seed {seed} {strategy}\n")
             out.append(dataclasses.replace(done[key], strategy=strategy))
     return out

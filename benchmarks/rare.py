@@ -27,11 +27,10 @@ import research
 from toughcall.mining import rare
 from toughcall.mining.batch import pick_batch
 from toughcall.mining.embed import embed, load_encoder
-from toughcall.mining.strategies import STRATEGIES
+from toughcall.mining.reasons import choose
 from toughcall.records import Floats, Pick, Scores, Vectors
 from toughcall.telling import Console, rows_out
 
-STRATEGY = {"rare_class": STRATEGIES["rare_class"], **rare.RARE}
 START, SIZE, ROUNDS, GOAL = 20, 50, 4, 3.0
 
 
@@ -86,7 +85,7 @@ def mined(world: World, reasons: Sequence[str], seed: int) -> tuple[dict[str, tu
             "null": "rest",
         }
         found: dict[str, Sequence[Pick]] = {
-            reason: STRATEGY[reason](scores, 5 * SIZE, rng=rng, **context) for reason in reasons
+            reason: choose(reason, scores, 5 * SIZE, rng=rng, **context) for reason in reasons
         }
         quotas = dict.fromkeys(reasons, 1.0 / len(reasons))
         batch = pick_batch(found, quotas, SIZE, asked=asked, name=f"b{turn}", schema="", model="head")

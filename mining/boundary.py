@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toughcall.mining.ranking import best
-from toughcall.mining.rare import turns
+from toughcall.mining.ranking import best, turns
 from toughcall.mining.strategies import exclusive
 from toughcall.records import Floats, Pick, Reals, Scores
 

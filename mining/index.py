@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -160,19 +159,3 @@ def centres(
     with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
         list(pool.map(block, range(0, len(places), STEP)))
     return found
-
-
-def clusters(near: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the cluster (its smallest id) of every id that has a near-duplicate."""
-    root: dict[str, str] = {}
-
-    def find(one: str) -> str:
-        while root.setdefault(one, one) != one:
-            root[one] = root[root[one]]
-            one = root[one]
-        return one
-
-    for a, b in near:
-        x, y = sorted((find(a), find(b)))
-        root[y] = x
-    return {one: find(one) for one in root}

@@ -5,8 +5,8 @@ Every class in need takes turns as in `strategies.rare_class`; every note begins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from toughcall.mining.index import EXACT, build
 from toughcall.mining.patterns import Matched, precisions
+from toughcall.mining.ranking import first, turns
 from toughcall.records import Floats, Pick, Scores, Vectors
 
 FEWEST = 5
@@ -22,51 +23,8 @@ EXAMPLES = 8
 """So many known positives of a class, drawn anew each time, are looked around at most."""
 TOWARDS, AWAY = 0.9, 0.5
 """How far a known positive is drawn to the mean of its class, and away from the mean of the others."""
-Found = Callable[[str, int], list[Pick]]
 Near = dict[str, tuple[float, int]]
 """For an item its greatest cosine to a query, and to which."""
-
-
-def turns(weights: Mapping[str, float], found: Found, n: int, most: int) -> list[Pick]:
-    """Return up to n picks of which no two are of one item, the classes taking turns by weight.
-
-    `found(label, k)` ranks k items for a class, best first; it is asked only of classes that get a turn, for
-    more when others had taken what it found, and for at most `most`. A class with nothing left gives its
-    turns to the rest.
-    """
-    left = {label: weight for label, weight in weights.items() if weight > 0}
-    credit = dict.fromkeys(left, 0.0)
-    queue: dict[str, list[Pick]] = {label: [] for label in left}
-    place = dict.fromkeys(left, 0)
-    picks: list[Pick] = []
-    taken: set[str] = set()
-    while left and len(picks) < n:
-        total = sum(left.values())
-        for label, weight in left.items():
-            credit[label] += weight / total
-        # the first of equals, in the order of the labels
-        label = max(left, key=lambda one: round(credit[one], 9))
-        credit[label] -= 1.0
-        while True:
-            if place[label] == len(queue[label]):
-                before = len(queue[label])
-                k = min(most, max(4 * before, first(weights, label, n)))
-                queue[label] = found(label, k) if k > before else queue[label]
-                if len(queue[label]) == before:
-                    del left[label]
-                    break
-            pick = queue[label][place[label]]
-            place[label] += 1
-            if pick.item not in taken:
-                taken.add(pick.item)
-                picks.append(replace(pick, rank=len(picks)))
-                break
-    return picks
-
-
-def first(weights: Mapping[str, float], label: str, n: int) -> int:
-    """Return how many items are looked for at first for a class: twice its share of n, and a few."""
-    return 2 * int(n * weights[label] / sum(weights.values())) + 8
 
 
 def weights_of(labels: Sequence[str], counts: Mapping[str, int], null: str = "") -> dict[str, float]:
@@ -275,11 +233,3 @@ def patterns(
     hopeful = {one.label for one in good}
     weights = {label: w for label, w in weights_of(scores.labels, counts or {}, null).items() if label in hopeful}
     return turns(weights, found, n, len(scores.ids))
-
-
-RARE: dict[str, Callable[..., list[Pick]]] = {
-    "known_neighbours": known_neighbours,
-    "seeds": seeds,
-    "patterns": patterns,
-}
-"""By reason."""

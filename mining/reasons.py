@@ -9,14 +9,25 @@ import numpy as np
 
 from toughcall.mining import pair_strategies, rare, strategies
 from toughcall.mining.boundary import boundary
+from toughcall.mining.typical import diverse
 from toughcall.records import Pick, Scores
 
 STRATEGIES: dict[str, Callable[..., list[Pick]]] = {
     "boundary": boundary,
-    **strategies.STRATEGIES,
-    **rare.RARE,
+    "in_band": strategies.in_band,
+    "margin": strategies.margin,
+    "entropy": strategies.entropy,
+    "committee": strategies.committee,
+    "class_balanced": strategies.class_balanced,
+    "rare_class": strategies.rare_class,
+    "known_neighbours": rare.known_neighbours,
+    "seeds": rare.seeds,
+    "patterns": rare.patterns,
+    "diverse": diverse,
+    "disagreement": strategies.disagreement,
     "anchors": pair_strategies.anchors,
     "missed": pair_strategies.missed,
+    "spread": strategies.spread,
 }
 """All but the random audit, which is no ranking (`strategies.random_audit`)."""
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toughcall.mining.ranking import Rows, best, by_id
-from toughcall.mining.typical import diverse
+from toughcall.mining.ranking import Rows, best, by_id, turns
 from toughcall.records import Bools, Floats, Pick, Reals, Scores
 
 BLOCK = 1 << 16
@@ -167,8 +166,8 @@ def class_balanced(
     scores: Scores, n: int, *, rng: np.random.Generator, counts: Mapping[str, int] | None = None, **_: Any
 ) -> list[Pick]:
     """Return likely members of each class, the classes taking turns in proportion to 1 / (1 + their labels)."""
-    have = np.asarray([(counts or {}).get(label, 0) for label in scores.labels], dtype=float)
-    return _likely(scores, n, 1.0 / (1.0 + have), have, "class_balanced")
+    have = {label: (counts or {}).get(label, 0) for label in scores.labels}
+    return _likely(scores, n, {label: 1.0 / (1.0 + count) for label, count in have.items()}, have, "class_balanced")
 
 
 def rare_class(
@@ -186,42 +185,24 @@ def rare_class(
     class without any label has only the untouched encoder's (or the prior's) guess to go by, and the note
     says so (C28).
     """
-    have = np.asarray([(counts or {}).get(label, 0) for label in scores.labels], dtype=float)
-    wanted = np.asarray([label != null for label in scores.labels])
-    return _likely(scores, n, np.where(wanted, (1.0 + have) ** -1.5, 0.0), have, "rare_class")
+    have = {label: (counts or {}).get(label, 0) for label in scores.labels}
+    weights = {label: (1.0 + count) ** -1.5 for label, count in have.items() if label != null}
+    return _likely(scores, n, weights, have, "rare_class")
 
 
-def _likely(scores: Scores, n: int, weight: Reals, have: Reals, reason: str) -> list[Pick]:
-    """Return the likeliest members of each class, taking turns by weight; a class of weight 0 gets none."""
-    n = min(n, len(scores.ids))
-    if not weight.any():
-        return []
-    # n of each are enough: before a class comes to the end of them, n are taken
-    order = [best(np.ascontiguousarray(column), scores.ids, n).tolist() for column in scores.values.T]
-    place = [0] * len(order)
-    credit = np.where(weight > 0, 0.0, -np.inf)
-    picks: list[Pick] = []
-    taken: set[int] = set()
-    while len(picks) < n:
-        credit += weight / weight.sum()
-        label = int(np.argmax(np.round(credit, 9)))
-        credit[label] -= 1.0
-        while place[label] < len(order[label]) and order[label][place[label]] in taken:
-            place[label] += 1
-        if place[label] == len(order[label]):
-            weight = np.where(np.arange(len(weight)) == label, 0.0, weight)
-            credit[label] = -np.inf
-            if not weight.any():
-                break
-            continue
-        row = order[label][place[label]]
-        taken.add(row)
-        name, p = scores.labels[label], float(scores.values[row, label])
-        known = (
-            f"{int(have[label])} labels so far" if have[label] else "no label yet: the guess is the untouched encoder's"
-        )
-        picks.append(Pick(scores.ids[row], reason, p, len(picks), 1.0, f"P({name}) = {p:.2f}, {known}"))
-    return picks
+def _likely(scores: Scores, n: int, weights: Mapping[str, float], have: Mapping[str, int], reason: str) -> list[Pick]:
+    """Return the likeliest members of each class, taking turns by weight."""
+
+    def found(label: str, k: int) -> list[Pick]:
+        p = np.ascontiguousarray(scores.values[:, scores.labels.index(label)])
+        count = have[label]
+        known = f"{count} labels so far" if count else "no label yet: the guess is the untouched encoder's"
+        return [
+            Pick(scores.ids[row], reason, float(p[row]), 0, 1.0, f"P({label}) = {p[row]:.2f}, {known}")
+            for row in best(p, scores.ids, k).tolist()
+        ]
+
+    return turns(weights, found, n, len(scores.ids))
 
 
 def spread(scores: Scores, n: int, *, rng: np.random.Generator, **_: Any) -> list[Pick]:
@@ -268,16 +249,3 @@ def random_audit(ids: Sequence[str], n: int, rng: np.random.Generator, order: Ro
     odds, note = n / len(ids), f"drawn at random, {n} of {len(ids)}"
     drawn = rows[rng.choice(len(ids), size=n, replace=False)].tolist()
     return [Pick(ids[row], "random_audit", odds, rank, odds, note) for rank, row in enumerate(drawn)]
-
-
-STRATEGIES: dict[str, Callable[..., list[Pick]]] = {
-    "in_band": in_band,
-    "margin": margin,
-    "entropy": entropy,
-    "committee": committee,
-    "class_balanced": class_balanced,
-    "rare_class": rare_class,
-    "spread": spread,
-    "diverse": diverse,
-    "disagreement": disagreement,
-}

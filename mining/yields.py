@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from toughcall.mining.batch import AUDIT
 from toughcall.mining.proportions import fell, wilson
 from toughcall.records import Pick
 
 AIMED = ("rare_class", "known_neighbours", "seeds", "patterns")
 """Reasons that ask for one class, which their notes begin with."""
-AUDIT = "random_audit"
 DOUBT = 0.05
 FEWEST = 10
 """The newest batches are held against the earlier ones when they hold this many answers together."""

@@ -23,7 +23,9 @@ def best_threshold(truth: Bools, p: Reals, seed: int = 0) -> float:
     if not truth.any() or truth.all():
         return 0.5
     levels = np.unique(p)
-    low = np.concatenate([[levels[0] / 2], (levels[1:] + levels[:-1]) / 2]).astype(np.float64)
+    middle = (levels[1:] + levels[:-1]) / 2
+    # between two neighbouring floats there is no third: the upper one itself keeps them apart
+    low = np.concatenate([[levels[0] / 2], np.where(middle > levels[:-1], middle, levels[1:])]).astype(np.float64)
     cuts = low[np.unique(np.searchsorted(levels, p[truth]))]
     if len(cuts) > MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).round().astype(int)]

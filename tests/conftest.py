@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from toughcall import project as projects
 from toughcall.model import kinds
@@ -16,6 +17,11 @@ from toughcall.store import Store
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A test run is a verdict on the change: the same examples every time. `make search` draws new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=400, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toughcall.evidence import pattern_figures, rare_context
+from toughcall.evidence import rare_context
+from toughcall.mining.patterns import precisions
 from toughcall.records import Floats, Item, Label
 from toughcall.workspace import Workspace
 
@@ -33,7 +34,7 @@ def context(
     found: dict[str, Any] = {"thresholds": model.thresholds, "null": ws.schema.null}
     if wanted & LOOKING and ws.schema.labels:
         found |= rare_context(ws, train, items)
-        for one in pattern_figures(ws):
+        for one in precisions(found["matched"], found["answers"], found["audited"]):
             if one.dropped:
                 ws.telling.say(one.dropped)
     if ws.kind.paired:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from toughcall.mining.audits import bands
+from toughcall.mining.batch import AUDIT
 from toughcall.mining.estimates import Answers, Audit, Estimate, prevalence, quality, unasked
-from toughcall.mining.yields import AUDIT
 from toughcall.model.scorers import Scorer
 from toughcall.records import Bools, Item, Reals, UsageError
 from toughcall.workspace import Workspace
 
+FIGURES = ("precision", "recall", "f1")
 LOW = 0.2
 """Pairs: below this probability hardly any is similar; the audit draws from there apart from the rest."""
 
@@ -144,13 +145,13 @@ def rows_of(ws: Workspace) -> tuple[list[dict[str, Any]], list[str]]:
     for label in found.answers.labels:
         row: dict[str, Any] = {"class": label, "share of the pool": _shown(share[label], percent=True)}
         row |= {"not asked yet": _shown(left[label], whole=True), "audited": share[label].n}
-        for name in ("precision", "recall", "f1"):
+        for name in FIGURES:
             row[name] = None if good is None else _shown(getattr(good, name)[label])
         out.append(row)
     told = []
     if good is not None and good.macro:
         row = {"class": "mean of the classes", "share of the pool": None, "not asked yet": None, "audited": None}
-        out.append(row | {name: _shown(good.macro[name]) if name in good.macro else None for name in _FIGURES})
+        out.append(row | {name: _shown(good.macro[name]) if name in good.macro else None for name in FIGURES})
         for name, names in good.left_out.items():
             if names:
                 told.append(f"the mean {name} leaves out {', '.join(names)}: no audited answer speaks of them")
@@ -166,9 +167,6 @@ def rows_of(ws: Workspace) -> tuple[list[dict[str, Any]], list[str]]:
     if ws.kind.paired:
         told.append(f"the pool here are the {len(found.items):,} candidate pairs, not all pairs of records")
     return out, told
-
-
-_FIGURES = ("precision", "recall", "f1")
 
 
 def _shown(one: Estimate, *, percent: bool = False, whole: bool = False) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toughcall.mining.batch import AUDIT
 from toughcall.mining.patterns import Precision, matches, precisions
 from toughcall.mining.proportions import wilson
 from toughcall.mining.rare import FEWEST
-from toughcall.mining.yields import AUDIT, Yield, yields
+from toughcall.mining.yields import Yield, yields
 from toughcall.records import Item, Label
 from toughcall.schema import chosen_of
 from toughcall.workspace import Workspace

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from toughcall.evidence import Evidence, Judged, evidence, judged_of
+from toughcall.mining.batch import AUDIT
 from toughcall.mining.patterns import Precision
 from toughcall.mining.proportions import wilson
-from toughcall.mining.yields import AIMED, AUDIT, Yield, alarms
+from toughcall.mining.yields import AIMED, Yield, alarms
 from toughcall.workspace import Workspace
 
 POSITIVES = 20

@@ -90,9 +90,11 @@ def simulate(
     """Replay every strategy with every seed; what a killed run finished is read back from `curves.jsonl`."""
     held = [[label.item, list(label.value)] for label in bench.answers]
     settings = dataclasses.replace(ws.project.mine, batch=plan.batch)
-    known = digest("bench", held, bench.pool, ws.encoder.sha, dataclasses.astuple(plan), settings.low, settings.high)
+    asked = [bench.schema.version, bench.schema.hints, ws.encoder.sha, dataclasses.astuple(plan)]
+    rules = [settings.low, settings.high, settings.per_record, settings.near_duplicate]
+    known = digest("bench", held, bench.pool, asked, rules)
     path = folder / "curves.jsonl"
-    done = dict(_read(path))
+    done = dict(finished(path))
     turns = len(plan.budgets(bench.pool)) + (not plan.start)
     bar, count = ws.telling.bar("replaying"), 0
     total = turns * seeds * len(strategies)
@@ -110,14 +112,14 @@ def simulate(
                     settings=settings,
                     progress=lambda turn, before=count: bar(before + turn, total),  # type: ignore[misc]
                 )
-                _append(path, key, curve)
+                keep(path, key, curve)
                 done[key] = curve
             count += turns
             out.append(dataclasses.replace(done[key], strategy=name))
     return out
 
 
-def _read(path: Path) -> Iterator[tuple[str, Curve]]:
+def finished(path: Path) -> Iterator[tuple[str, Curve]]:
     """Yield the finished replays of a file; a line that a kill tore in two is passed over."""
     if not path.exists():
         return
@@ -129,7 +131,8 @@ def _read(path: Path) -> Iterator[tuple[str, Curve]]:
             continue
 
 
-def _append(path: Path, key: str, curve: Curve) -> None:
+def keep(path: Path, key: str, curve: Curve) -> None:
+    """Add a finished replay to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"key": key, "curve": dataclasses.asdict(curve)}) + "\n")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.mining import index as indexing
-from toughcall.mining.index import Index, build, clean, clusters, has_gpu, near_duplicates
+from toughcall.mining.index import Index, build, clean, has_gpu, near_duplicates
 from toughcall.records import Vectors
 
 
@@ -171,23 +171,6 @@ def test_the_threshold_of_near_duplicates_is_inclusive() -> None:
     vectors = Vectors(("b", "a"), array, "made")
     assert near_duplicates(vectors, 0.5) == [("a", "b")]
     assert near_duplicates(vectors, 0.51) == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=20))
-def test_clusters_are_the_connected_parts_named_by_their_smallest_id(edges: list[tuple[int, int]]) -> None:
-    """Near-duplicates of near-duplicates are one cluster, whatever the order of the pairs."""
-    pairs = [(f"n{a:02d}", f"n{b:02d}") for a, b in edges]
-    found = clusters(pairs)
-    assert set(found) == {one for pair in pairs for one in pair}
-    assert all(found[a] == found[b] for a, b in pairs)
-    assert clusters(pairs[::-1]) == found
-    for name in set(found.values()):
-        members = {one for one, of in found.items() if of == name}
-        assert name == min(members)
-        reached = {name}
-        for _ in members:
-            reached |= {x for pair in pairs if reached & set(pair) for x in pair}
-        assert reached == members
 
 
 @pytest.mark.skipif(not has_gpu(), reason="FAISS sees no GPU")

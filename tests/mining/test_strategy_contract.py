@@ -15,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.mining.ranking import best, by_id
-from toughcall.mining.rare import RARE
 from toughcall.mining.reasons import STRATEGIES, choose
 from toughcall.mining.strategies import exclusive
 from toughcall.records import Pick, Scores, Vectors
 
-LOOKING = {*RARE, "anchors", "missed"}
+LOOKING = {"known_neighbours", "seeds", "patterns", "anchors", "missed"}
 REASONS = sorted(set(STRATEGIES) - LOOKING)
 ASKED = ("asked0", "asked1")
 SHAPES = ("one", "independent", "exclusive")

@@ -65,6 +65,14 @@ def test_no_threshold_is_better_than_the_fitted_one_on_what_it_maximises(
     assert cut == pytest.approx((float(above) + float(p[p < cut].max(initial=0.0))) / 2, abs=1e-7)
 
 
+@pytest.mark.parametrize(("below", "above"), [(0.0, 1e-45), (0.5, 0.50000006), (0.99999994, 1.0)])
+def test_two_neighbouring_floats_are_kept_apart(below: float, above: float) -> None:
+    """Between them lies no third: the threshold is the upper one, and the lower row stays out."""
+    p = np.array([below, above], dtype=np.float32)
+    assert p[0] < p[1]
+    assert (p >= best_threshold(np.array([False, True]), p)).tolist() == [False, True]
+
+
 @quick
 @given(rows)
 def test_a_threshold_lies_between_scores_so_that_equal_rows_fall_on_one_side(pairs: list[tuple[bool, float]]) -> None:

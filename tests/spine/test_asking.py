@@ -70,7 +70,7 @@ def test_a_pattern_that_is_dropped_is_told(ws: Workspace, monkeypatch: pytest.Mo
     from toughcall.mining.patterns import Precision
 
     gone = Precision("yes", "record [12]", 2, 2, 0, 0.0, 0.1, "the pattern finds fewer than chance")
-    monkeypatch.setattr(asking, "pattern_figures", lambda ws: [gone])
+    monkeypatch.setattr(asking, "precisions", lambda *given: [gone])
     context(ws, patterns=1.0)
     assert ws.telling.heard[-1:] == ["the pattern finds fewer than chance"]  # type: ignore[attr-defined]
 

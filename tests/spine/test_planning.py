@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from toughcall import evidence, planning, project, retraining, starting
 from toughcall.cli import main
 from toughcall.mining.proportions import wilson
-from toughcall.mining.rare import RARE
+from toughcall.mining.reasons import choose
 from toughcall.model import kinds
 from toughcall.model.evaluate import Report, evaluate, from_confusion
 from toughcall.planning import Amount, ClassPlan, answers_for, class_plans, needed
@@ -314,7 +314,7 @@ def test_c28_a_real_project_looks_for_what_nobody_found(tmp_path: Path) -> None:
             open_ = [one for one in items if one not in {label.item for label in train}]
             scores = Scores(tuple(open_), ws.schema.labels, np.full((len(open_), 2), 0.5, np.float32), "m")
             counts = {name: sum(name in label.value for label in train) for name in ws.schema.labels}
-            return RARE[reason](scores, n, rng=np.random.default_rng(0), vectors=ws.vectors, counts=counts, **context)
+            return choose(reason, scores, n, rng=np.random.default_rng(0), vectors=ws.vectors, counts=counts, **context)
 
         by_phrase = [one for one in picks("seeds", [], 6) if one.note.startswith("eruption: no label yet")]
         assert {one.item for one in by_phrase} == {lava, ash, crater}

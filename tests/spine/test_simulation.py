@@ -200,11 +200,11 @@ def test_a_mix_with_a_mistake_is_refused(text: str, says: str) -> None:
 def test_curves_survive_a_torn_last_line(tmp_path: Path) -> None:
     """A killed run goes on from what it finished."""
     path = tmp_path / "curves.jsonl"
-    simulating._append(path, "k0", PAIRED[0])
-    simulating._append(path, "k1", PAIRED[1])
+    simulating.keep(path, "k0", PAIRED[0])
+    simulating.keep(path, "k1", PAIRED[1])
     whole = path.read_text(encoding="utf-8")
     path.write_text(whole + whole[:40], encoding="utf-8")
-    assert dict(simulating._read(path)) == {"k0": PAIRED[0], "k1": PAIRED[1]}
+    assert dict(simulating.finished(path)) == {"k0": PAIRED[0], "k1": PAIRED[1]}
 
 
 def test_what_is_written_is_what_was_measured(bench: Bench, tmp_path: Path) -> None:
