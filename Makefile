@@ -19,7 +19,7 @@ help:
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
 	@echo "setting up the tool's environment (.venv, about 4 minutes the first time)"
 	@.venv/bin/python -m pip install $(PIP) -c constraints.txt torch
-	@.venv/bin/python -m pip install $(PIP) -c constraints.txt -e '.[cpu,demo,dev]'
+	@.venv/bin/python -m pip install $(PIP) -c constraints.txt -e '.[cpu,demo,dev,tune]'
 	@touch $@
 
 .venv-studio/.ready: constraints-studio.txt

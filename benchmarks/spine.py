@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import research
 
-from toughcall import demo, demo_data, loop, retraining
+from toughcall import demo, demo_data, judging, loop, retraining
 from toughcall.demo_data import Prepared, Say
 from toughcall.model import evaluate
 from toughcall.records import CANT_TELL, Answer, digest
@@ -116,7 +116,7 @@ def at_half(ws: Workspace, version: str) -> evaluate.Report:
     model = ws.registry.load(version)
     _, held, items, _ = ws.split()
     half = np.full_like(model.thresholds, 0.5)
-    return retraining.measured(ws, "threshold 0.5", model, retraining.sealed(ws, held), items, half)
+    return judging.measured(ws, "threshold 0.5", model, judging.sealed(ws, held), items, half)
 
 
 def one_run(name: str, seed: int, rounds: int, batch: int, folder: Path, console: Console) -> list[dict[str, object]]:

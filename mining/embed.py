@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ class Encoder(Protocol):
 
     name: str
     sha: str
+    folder: Path
+    """Where its files lie."""
 
     @property
     def dimension(self) -> int:
@@ -169,25 +171,39 @@ def embed(texts: Sequence[Text], encoder: Encoder, cache: Path, progress: Progre
     The same text in two records is encoded once. A damaged shard is computed again, with a notice.
     """
     folder = cache / encoder.sha[:16]
-    known = _read_shards(folder, encoder.sha)
     keys = [digest("content", text.text) for text in texts]
-    missing: dict[str, str] = {}
-    for key, text in zip(keys, texts, strict=True):
-        if key not in known:
-            missing.setdefault(key, text.text)
+    content = dict(zip(keys, (text.text for text in texts), strict=True))
+    place = {key: row for row, key in enumerate(content)}
+    found = np.zeros(len(place), dtype=bool)
+    array: Floats | None = None
+
+    def put(some: Sequence[str], block: Floats) -> None:
+        nonlocal array
+        if array is None:
+            array = np.empty((len(place), block.shape[1]), np.float32)
+        there = np.asarray([place.get(key, -1) for key in some], np.intp)
+        rows = there[there >= 0]
+        array[rows], found[rows] = block[there >= 0], True
+
+    for some, block in _read_shards(folder, encoder.sha):
+        put(some, block)
+    missing = {key: content[key] for key, row in place.items() if not found[row]}
     order = sorted(missing, key=lambda key: (len(missing[key]), key))
     for start in range(0, len(order), SHARD):
-        block = order[start : start + SHARD]
+        some = order[start : start + SHARD]
 
         def told(done: int, total: int, start: int = start) -> None:
             if progress:
                 progress(start + done, len(order))
 
-        array = encoder.encode([missing[key] for key in block], told)
-        _write_shard(folder, block, array, encoder.sha)
-        known.update(zip(block, array, strict=True))
-    array = np.stack([known[key] for key in keys]) if keys else np.zeros((0, encoder.dimension), np.float32)
-    return Vectors(tuple(text.id for text in texts), array.astype(np.float32, copy=False), encoder.name)
+        made = encoder.encode([missing[key] for key in some], told)
+        _write_shard(folder, some, made, encoder.sha)
+        put(some, made)
+    if array is None or not keys:
+        array = np.zeros((0, encoder.dimension), np.float32)
+    elif len(place) < len(keys):
+        array = array[[place[key] for key in keys]]
+    return Vectors(tuple(text.id for text in texts), array, encoder.name)
 
 
 def _write_shard(folder: Path, keys: Sequence[str], array: Floats, sha: str) -> None:
@@ -205,10 +221,10 @@ def _write_shard(folder: Path, keys: Sequence[str], array: Floats, sha: str) -> 
     write_atomically(path, lambda aside: aside.write_bytes(content))
 
 
-def _read_shards(folder: Path, sha: str) -> dict[str, Any]:
+def _read_shards(folder: Path, sha: str) -> Iterator[tuple[list[str], Floats]]:
+    """Yield the keys and vectors of each shard that is whole; one that is not is told and removed."""
     from safetensors import SafetensorError, safe_open
 
-    known: dict[str, Any] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="np") as file:
@@ -219,7 +235,7 @@ def _read_shards(folder: Path, sha: str) -> dict[str, Any]:
                 about["encoder"] == sha
                 and path.stem == digest("vectors", keys)
                 and array.dtype == np.float32
-                and about["sum"] == hashlib.sha256(array.tobytes()).hexdigest()
+                and about["sum"] == hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
                 and len(keys) == len(array)
             )
         except (SafetensorError, OSError, KeyError, ValueError):
@@ -228,5 +244,4 @@ def _read_shards(folder: Path, sha: str) -> dict[str, Any]:
             log.warning("%s is damaged and is computed again", path)
             path.unlink(missing_ok=True)
             continue
-        known.update(zip(keys, array, strict=True))
-    return known
+        yield keys, array

@@ -9,7 +9,7 @@ from toughcall.mining.batch import AUDIT
 from toughcall.mining.proportions import fell, wilson
 from toughcall.records import Pick
 
-AIMED = ("rare_class", "known_neighbours", "seeds", "patterns")
+AIMED = ("rare_class", "class_balanced", "known_neighbours", "seeds", "patterns")
 """Reasons that ask for one class, which their notes begin with."""
 DOUBT = 0.05
 FEWEST = 10

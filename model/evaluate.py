@@ -356,7 +356,8 @@ def paired(
 
     A gain above 0 says that the candidate is better, whichever way the metric points.
 
-    Paired percentile bootstrap (Efron and Tibshirani 1993, ch. 16). None when the rows, the truth or the
+    Paired bootstrap: the wider end of percentile and basic interval (Davison and Hinkley 1997, §5.2 and 5.3), since
+    either alone let equal models pass too often. None when the rows, the truth or the
     metric differ, when the difference is not defined, or when a value is not what its own rows give.
     """
     if (candidate.ids, candidate.truth, candidate.metric) != (other.ids, other.truth, other.metric):
@@ -372,4 +373,6 @@ def paired(
     low, high = interval(sign * (resampled(candidate, drawn) - resampled(other, drawn)), confidence)
     if low is None or high is None:
         return None
-    return sign * (candidate.value - other.value), low, high
+    gain = sign * (candidate.value - other.value)
+    # where resamples lean to one side the percentile interval is too short on it, its mirror image on the other
+    return gain, min(low, 2 * gain - high), max(high, 2 * gain - low)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Literal
 
 from toughcall.model.evaluate import Report, better, paired
+from toughcall.model.targets import Target, held
 
 Outcome = Literal["PROMOTE", "KEEP", "UNDECIDED"]
 
@@ -16,7 +18,9 @@ Outcome = Literal["PROMOTE", "KEEP", "UNDECIDED"]
 class Gate:
     """What a candidate has to show. `confidence` of the paired intervals, `min_gain` in units of the metric.
 
-    `floors`: the least F1 a class may have, by label.
+    `floors`: the least F1 a class may have, by label. `targets`: what the candidate's figures must reach: one
+    missed refuses, one that cannot be told leaves it undecided. `openings`: how many candidates the sealed test
+    set has been opened for, this one included.
     """
 
     metric: str
@@ -24,6 +28,22 @@ class Gate:
     min_gain: float = 0.0
     min_items: int = 50
     floors: Mapping[str, float] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    openings: int = 1
+
+    def __post_init__(self) -> None:
+        if self.openings < 1:
+            raise ValueError(f"openings is {self.openings}: the candidate that is judged is one")
+
+    @property
+    def spent(self) -> float:
+        """The confidence of the paired intervals at this opening: 1 - alpha / k² at the k-th.
+
+        A promotion by luck errs on one side only, alpha / (2 k²) each time. Over any number of openings that sums
+        to alpha · π² / 12 = 0.82 alpha (Σ 1 / k² = π² / 6), and by Bonferroni's inequality the chance of one false
+        promotion among them is no greater, however the candidates depend on each other.
+        """
+        return 1.0 - (1.0 - self.confidence) / self.openings**2
 
 
 @dataclass(frozen=True)
@@ -69,8 +89,8 @@ def judge(candidate: Report, champion: Report | None, baselines: Sequence[Report
     """Return whether a candidate ships, from reports on the same rows alone.
 
     The candidate must be better than the champion (if there is one) and than the untouched encoder by more
-    than `min_gain`, the whole paired interval above it; better than the other baselines on these rows; and
-    no class below its floor. Missing, undefined, unaligned or equal figures refuse.
+    than `min_gain`, the whole paired interval above it; better than the other baselines on these rows; no
+    class below its floor; and every target held. Missing, undefined, unaligned or equal figures refuse.
     """
     kept = champion.model if champion is not None else "untouched"
     if candidate.metric != gate.metric or not _finite(candidate.value):
@@ -103,6 +123,7 @@ def judge(candidate: Report, champion: Report | None, baselines: Sequence[Report
         passed = None if value is None else value >= floor
         shown = "n/a (no row of it)" if value is None else f"{value:.3f}"
         checks.append(Check(f"floor of {label}", passed, f"F1 of {label} is {shown}, floor {floor:.3f}"))
+    checks += [Check(f"target {target.line}", *held(target, candidate)) for target in gate.targets]
     states = [check.passed for check in checks]
     outcome: Outcome = "KEEP" if False in states else "UNDECIDED" if None in states else "PROMOTE"
     return Verdict(outcome, tuple(checks), candidate.model, kept)
@@ -115,7 +136,14 @@ def _beats(candidate: Report, rival: Report, gate: Gate) -> Check:
     if found is None:
         return Check(name, False, f"{both}: no paired difference on the same rows")
     gain, low, high = found
-    shown = f"{both}, difference {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    shown = f"{both}, difference {gain:+.3f} "
+    if gate.openings > 1:
+        # 2,000 resamples hold no quantile that far out: the interval they do hold is stretched, as a normal one would
+        far, near = (NormalDist().inv_cdf((1 + share) / 2) for share in (gate.spent, gate.confidence))
+        low, high = min(low, gain - (gain - low) * far / near), max(high, gain + (high - gain) * far / near)
+        shown += f"[{low:+.3f}, {high:+.3f}] (opened {gate.openings} times: {gate.spent:.2%} interval)"
+    else:
+        shown += f"[{low:+.3f}, {high:+.3f}]"
     if gain <= gate.min_gain or high <= gate.min_gain:
         return Check(name, False, f"{shown}, not above {gate.min_gain:g}")
     if low <= gate.min_gain:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from toughcall.model import linear
-from toughcall.model.calibration import platt, sigmoid, softmax, temperature
+from toughcall.model.calibration import Calibration, chosen_calibration, platt, sigmoid, softmax, temperature
 from toughcall.model.features import beside, rows_of
 from toughcall.model.linear import Extra, Rows, Setting
 from toughcall.model.thresholds import best_threshold, macro_f1, shifted
@@ -153,6 +153,10 @@ class Kind(ABC):
         pairs = [platt(truth[:, j], logits[:, j]) for j in range(truth.shape[1])]
         return np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
 
+    def calibration(self, truth: Any, logits: Reals, fold: Any) -> Calibration:
+        """Return what turns out-of-fold logits into probabilities; `fold`, shape (n,), keeps related rows together."""
+        return chosen_calibration(truth, logits, fold)
+
     def expected_error(self, x: Rows, truth: Any, values: Reals) -> tuple[Reals, Reals] | None:
         """Return (weights, intercepts) of how far off each output will be; None where the outputs say it themselves."""
         return None
@@ -191,6 +195,8 @@ class Exclusive(Kind):
 
     def fit(self, x: Rows, truth: Any, at: Setting, extra: Extra | None, legal: Bools | None) -> tuple[Reals, Reals]:
         """Return the weights of one softmax regression, if so set over the classes that are legal for each row."""
+        if at.null >= 0:
+            return linear.two_stages(x, truth, at, extra, legal if at.masked else None)
         return linear.multinomial(x, truth, at.strength, at.balanced, extra, legal if at.masked else None)
 
     def figure(self, truth: Any, logits: Reals) -> float:
@@ -202,6 +208,10 @@ class Exclusive(Kind):
         """Return one temperature over all classes."""
         width = truth.shape[1]
         return np.full(width, 1.0 / temperature(truth, logits)), np.zeros(width)
+
+    def calibration(self, truth: Any, logits: Reals, fold: Any) -> Calibration:
+        """Return one temperature over all classes."""
+        return chosen_calibration(truth, logits, fold, exclusive=True)
 
     def link(self, logits: Reals) -> Reals:
         """Return probabilities over the legal classes; none of these is 0, all others are."""

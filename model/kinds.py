@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from toughcall.model import linear
-from toughcall.model.calibration import sigmoid, softmax
+from toughcall.model.calibration import Calibration, sigmoid, softmax
 from toughcall.model.features import SURFACE, beside, cosine, pair_parts, rows_of, span_types, span_words, surface
 from toughcall.model.kind import Exclusive, Kind, masked
 from toughcall.model.linear import Extra, Rows, Setting
@@ -269,6 +269,10 @@ class ScoresKind(Kind):
     def calibrate(self, truth: Any, logits: Reals) -> tuple[Reals, Reals]:
         """Return slope 1 and offset 0: the numbers are on their scale already."""
         return np.ones(truth.shape[1]), np.zeros(truth.shape[1])
+
+    def calibration(self, truth: Any, logits: Reals, fold: Any) -> Calibration:
+        """Return slope 1 and offset 0: the numbers are on their scale already."""
+        return Calibration(*self.calibrate(truth, logits))
 
     def link(self, logits: Reals) -> Reals:
         """Return the numbers cut to their range."""

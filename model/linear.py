@@ -31,6 +31,8 @@ class Setting:
     strength: float
     balanced: bool = False
     masked: bool = False
+    null: int = -1
+    """In two stages: the column that says "none of the others" is decided first (related? → which); -1 = in one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +186,43 @@ def multinomial(
     found = _newton(x.with_ones(), goal, (weight * strength)[:, None], closed)
     coef[there], bias[there] = found[1:].T, found[0]
     return coef, bias
+
+
+def two_stages(
+    x: Rows, truth: Bools, at: Setting, extra: Extra | None, legal: Bools | None = None
+) -> tuple[Reals, Reals]:
+    """Return weights whose row `at.null` says whether an item is related at all, the other rows which relation it is.
+
+    The second stage learns from related rows alone, so that a rare relation is not drowned by NO_RELATION
+    (`joined` makes one distribution of both).
+    """
+    related = ~truth[:, at.null]
+    more = None if extra is None else (extra[0], ~extra[1][:, [at.null]], extra[2])
+    coef, bias = one_vs_rest(x, related[:, None], at.strength, at.balanced, more)
+    others = np.flatnonzero(np.arange(truth.shape[1]) != at.null)
+    kept = None if extra is None else ~extra[1][:, at.null]
+    rest = None if extra is None or kept is None else (extra[0].take(kept), extra[1][kept][:, others], extra[2])
+    open_ = None if legal is None else legal[related][:, others]
+    which = multinomial(x.take(related), truth[related][:, others], at.strength, at.balanced, rest, open_)
+    return np.insert(which[0], at.null, coef[0], axis=0), np.insert(which[1], at.null, bias[0])
+
+
+def joined(z: Reals, null: int, legal: Bools | None = None) -> Reals:
+    """Return log probabilities of two stages, shape (n, k): P(null) = 1 − P(related), P(c) = P(related) P(c | related).
+
+    `z`: logits of shape (n, k), whose column `null` is that of being related.
+    """
+    from scipy.special import log_softmax
+
+    open_: Bools = np.ones(z.shape, dtype=bool) if legal is None else legal.copy()
+    open_[:, null] = False
+    # a row that may have no relation at all is not related
+    shut = np.asarray(~open_.any(axis=1))
+    related = np.where(shut, -50.0, z[:, null])
+    which = log_softmax(np.where(open_ | shut.reshape(-1, 1), z, -1e30), axis=1)
+    out = which - np.logaddexp(0.0, -related)[:, None]
+    out[:, null] = -np.logaddexp(0.0, related)
+    return np.asarray(out)
 
 
 def _newton(x: Rows, goal: Bools, weight: Reals, closed: Bools | None, rounds: int = 100, inner: int = 80) -> Reals:

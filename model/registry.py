@@ -19,6 +19,7 @@ from toughcall.files import sync, write_atomically
 from toughcall.model.evaluate import Report
 from toughcall.model.scorers import Head, Scorer
 from toughcall.model.train import Trained
+from toughcall.model.tuned import Base, Tuned
 from toughcall.records import (
     DiskError,
     Floats,
@@ -96,14 +97,25 @@ def check_folder(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_folder(folder: Path) -> tuple[Scorer, dict[str, Any]]:
-    """Return (model, what its manifest says of how it was made) of a folder whose files are all as stored."""
+def no_base() -> Path:
+    """Refuse: this registry was not told where the encoder lies that a tuned model is put on."""
+    raise IntegrityError("a model with a tuned encoder was loaded without one: set name in [encoder]")
+
+
+def load_folder(folder: Path, base: Base = no_base) -> tuple[Scorer, dict[str, Any]]:
+    """Return (model, what its manifest says of how it was made) of a folder whose files are all as stored.
+
+    `base`: gives the folder of the encoder that a tuned model is put on.
+    """
     from safetensors.numpy import load
 
     manifest = check_folder(folder)
     config = json.loads((folder / "config.json").read_bytes())
     arrays = load((folder / "weights.safetensors").read_bytes())
-    return Head.restore(config, arrays, str(manifest["version"])), dict(manifest["info"])
+    version = str(manifest["version"])
+    # only a tuned model has a network, whose shape is in its settings
+    model = Tuned.restore(config, arrays, version, base) if "shape" in config else Head.restore(config, arrays, version)
+    return model, dict(manifest["info"])
 
 
 def read_probe(folder: Path) -> list[Item]:
@@ -129,8 +141,9 @@ def item_of(raw: Mapping[str, Any]) -> Item:
 class Registry:
     """A folder with one sub-folder per version, and `champion.json`: the champion and the line that led to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: Base = no_base) -> None:
         self.folder = folder
+        self.base = base
 
     def versions(self) -> list[str]:
         """Return the complete models, oldest first: a folder without manifest is not one (C57, C58)."""
@@ -145,7 +158,7 @@ class Registry:
     def load(self, version: str) -> Scorer:
         """Return a stored model, its files checked."""
         self.check(version)
-        return load_folder(self.path(version))[0]
+        return load_folder(self.path(version), self.base)[0]
 
     def check(self, version: str) -> None:
         """Raise IntegrityError unless the folder of a version holds that very version, whole."""
@@ -183,11 +196,13 @@ class Registry:
         probe: Sequence[Item],
         probe_vectors: Vectors,
         prove: Callable[[Path], Floats],
+        again: Callable[[Floats], float | None] | None = None,
     ) -> str:
         """Store a model that proves itself and return its version; IntegrityError and nothing stored otherwise.
 
-        `prove` scores the stored probe in a fresh process that knows only the files. Its answer must equal
-        what the trained model says in this process (C60), and differ from the untouched base's (C59).
+        `prove` scores the stored probe, and behind it the test rows, in a fresh process that knows only the files.
+        Its answer must equal what the trained model says in this process (C60), and differ from the untouched
+        base's (C59); `again` measures it on the test rows, and the figure must be the report's.
         """
         from safetensors.numpy import save
 
@@ -226,7 +241,10 @@ class Registry:
                 },
             }
             _write(aside / "manifest.json", _signed(manifest))
-            check_proof(prove(aside), said, np.asarray(info["base_scores"], dtype=np.float32), version)
+            proof = prove(aside)
+            check_proof(proof[: len(said)], said, np.asarray(info["base_scores"], dtype=np.float32), version)
+            if report is not None and again is not None:
+                check_metric(report, again(proof[len(said) :]), version)
             try:
                 aside.rename(self.folder / version)
                 sync(self.folder)
@@ -291,6 +309,17 @@ def _number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def check_metric(report: Report, value: float | None, version: str) -> None:
+    """Raise IntegrityError unless the reloaded model has the figure on the test rows that its report says (R3)."""
+    same = value is None if report.value is None else value is not None and abs(value - report.value) <= SAME
+    if not same:
+        shown = ("not defined" if one is None else f"{one:.4f}" for one in (report.value, value))
+        raise IntegrityError(
+            f"{version} was measured with {report.metric} {next(shown)}, reloaded in a fresh process it has "
+            f"{next(shown)}: it was not stored"
+        )
+
+
 def check_proof(loaded: Floats, trained: Floats, base: Floats, version: str) -> None:
     """Raise IntegrityError unless the reloaded model equals the trained one and differs from its base."""
     if loaded.shape != trained.shape or not np.isfinite(loaded).all():
@@ -302,4 +331,7 @@ def check_proof(loaded: Floats, trained: Floats, base: Floats, version: str) -> 
         )
     # written so that base scores that are missing or not finite refuse too
     if base.shape != loaded.shape or not float(np.abs(loaded - base).max(initial=0.0)) > SAME:
-        raise IntegrityError(f"{version} gives exactly what its base gives, training had no effect: it was not stored")
+        raise IntegrityError(
+            f"{version} is identical to its base, training had no effect or the adapter is not applied: "
+            "it was not stored"
+        )

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from toughcall.model import kinds
+from toughcall.model.calibration import stepped
 from toughcall.model.kind import Kind, masked
-from toughcall.model.linear import Rows
+from toughcall.model.linear import Rows, joined
 from toughcall.model.words import Words
-from toughcall.records import Floats, IntegrityError, Item, Label, Reals, Scores, Value, Vectors
+from toughcall.records import Bools, Floats, IntegrityError, Item, Label, Reals, Scores, Value, Vectors
 from toughcall.schema import Schema, schema_from
 
 
@@ -59,7 +60,7 @@ class Untouched:
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return probabilities, shape (n, k)."""
         values, parts = self.kind.untouched(self.schema, items, vectors, self.hints)
-        return _scores(self.kind, self.schema, items, values, self.name, parts)
+        return scores_of(self.kind, self.schema, items, values, self.name, parts)
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,13 @@ class Majority:
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return the same probabilities for every item."""
         values = allowed(self.kind, self.schema, items, np.repeat(self.shares[None, :], len(items), axis=0))
-        return _scores(self.kind, self.schema, items, values, self.name, {})
+        return scores_of(self.kind, self.schema, items, values, self.name, {})
 
 
-def _scores(
+def scores_of(
     kind: Kind, schema: Schema, items: Sequence[Item], values: Any, name: str, parts: Mapping[str, Floats]
 ) -> Scores:
+    """Return outputs of shape (n, k) as the scores of items."""
     return Scores(
         tuple(item.id for item in items), kind.columns(schema), np.asarray(values, dtype=np.float32), name, parts
     )
@@ -130,8 +132,13 @@ class Head:
     words: Words | None
     reference: Floats | None = None
     """Pairs: vectors of pool records to measure density against, shape (m, d)."""
+    knots: Floats | None = None
+    """Points that probabilities follow after the line of slope and offset, shape (k, m, 2); None = the line alone."""
     spread: Floats | None = None
     """Numbers: weights and intercept of half the 90 % interval on each dimension, shape (k, d + 1)."""
+    null: int = -1
+    """Of a head in two stages the column that says "none of the others"; -1 = in one (`linear.joined`)."""
+    recipe: str = "head"
     name: str = "head"
     blind: bool = False
     """A baseline that reads words alone: every vector it is given counts as empty."""
@@ -142,21 +149,32 @@ class Head:
             vectors = Vectors(vectors.ids, vectors.array[:, :0], vectors.encoder)
         return self.scored(items, *self.kind.features(items, vectors, self.words, self.reference))
 
+    def raw(self, made: Rows, legal: Bools | None = None) -> Reals:
+        """Return calibrated logits from features, shape (n, k); `legal` says which columns each row may have."""
+        found = made @ self.coef.T.astype(np.float64) + self.intercept
+        if self.null >= 0:
+            found = joined(found, self.null, legal)
+        return np.asarray(found * self.slope + self.offset)
+
+    def widths(self, made: Rows) -> dict[str, Floats]:
+        """Return the half width of each row's 90 % interval, shape (n,), where the head gives numbers."""
+        if self.spread is None:
+            return {}
+        error = made @ self.spread[:, :-1].T.astype(np.float64) + self.spread[:, -1]
+        return {"spread": np.clip(error, 0.0, 1.0).mean(axis=1).astype(np.float32)}
+
     def scored(self, items: Sequence[Item], made: Rows, parts: dict[str, Floats]) -> Scores:
         """Return calibrated probabilities from features, shape (n, k), with the parts the features were made of."""
-        raw = (made @ self.coef.T.astype(np.float64) + self.intercept) * self.slope + self.offset
-        if self.spread is not None:
-            error = made @ self.spread[:, :-1].T.astype(np.float64) + self.spread[:, -1]
-            parts["spread"] = np.clip(error, 0.0, 1.0).mean(axis=1).astype(np.float32)
-        logits = masked(raw, self.kind.legal(self.schema, items))
-        return _scores(self.kind, self.schema, items, self.kind.link(logits), self.name, parts)
+        legal = self.kind.legal(self.schema, items)
+        values = stepped(self.kind.link(masked(self.raw(made, legal), legal)), self.knots)
+        return scores_of(self.kind, self.schema, items, values, self.name, parts | self.widths(made))
 
     def arrays(self) -> dict[str, Floats]:
         """Return everything that was learnt, by name, for safetensors."""
         found = {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.LEARNT}
         if self.words is not None:
             found["idf"] = self.words.idf
-        for name in ("reference", "spread"):
+        for name in ("reference", "spread", "knots"):
             if getattr(self, name) is not None:
                 found[name] = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
         return found
@@ -164,7 +182,8 @@ class Head:
     def config(self) -> dict[str, Any]:
         """Return what arrays cannot hold, as JSON."""
         return {
-            "recipe": "frozen-encoder head",
+            "recipe": self.recipe,
+            "null": self.null,
             "schema": dataclasses.asdict(self.schema),
             "columns": list(self.kind.columns(self.schema)),
         }
@@ -185,6 +204,9 @@ class Head:
             words=words,
             reference=arrays.get("reference"),
             spread=arrays.get("spread"),
+            knots=arrays.get("knots"),
+            null=int(config.get("null", -1)),
+            recipe=str(config["recipe"]),
             name=name,
             **learnt,
         )

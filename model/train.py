@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from toughcall.model import linear
+from toughcall.model.crossfit import crossfit, one_thread
 from toughcall.model.features import beside
-from toughcall.model.kind import Kind, masked
+from toughcall.model.kind import Kind
 from toughcall.model.linear import Setting
 from toughcall.model.scorers import Head
-from toughcall.model.split import connected, folds
+from toughcall.model.tuned import Tuned
 from toughcall.model.words import Words
 from toughcall.records import (
     Bools,
@@ -34,11 +33,8 @@ from toughcall.records import (
 )
 from toughcall.schema import Schema, names_of
 
-FOLDS = 5
-SOME, MANY = 2_000, 10_000
-"""Above so many labels fewer settings are tried; above so many they are compared on one held-out fifth."""
-HINT = 3.0
-"""How many labels a label's description counts for."""
+SOME = 2_000
+"""Above so many labels fewer settings are tried."""
 RANDOM_PAIRS, ENOUGH = 300, 100
 """How many random pairs join the labelled ones, and how many records there have to be for that."""
 REFERENCE = 2_000
@@ -46,7 +42,7 @@ REFERENCE = 2_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained head and how it came about."""
+    """A trained model and how it came about."""
 
     head: Head
     dead: tuple[str, ...]
@@ -54,32 +50,55 @@ class Trained:
     chosen: dict[str, Any]
     """The settings chosen and the out-of-fold figure they were chosen by."""
     counts: dict[str, int]
+    outside: Reals | None = dataclasses.field(default=None, repr=False, compare=False)
+    """Calibrated logits of the training rows by models that did not see them, shape (n, k); not stored."""
+    tuned: Tuned | None = None
+    """The network with the head beside it, where the encoder was trained further."""
+    history: tuple[dict[str, Any], ...] = ()
+    """Every epoch's figures, where there were epochs."""
+
+    @property
+    def model(self) -> Head | Tuned:
+        """What is stored and serves."""
+        return self.head if self.tuned is None else self.tuned
 
     @property
     def name(self) -> str:
-        """The head's name: a digest of its weights until the registry gives it a version."""
-        return self.head.name
+        """The model's name: a digest of its weights until the registry gives it a version."""
+        return self.model.name
 
     @property
     def thresholds(self) -> Floats:
         """One threshold per column, shape (k,)."""
-        return self.head.thresholds
+        return self.model.thresholds
 
     def named(self, name: str) -> Trained:
         """Return the same model under another name."""
+        if self.tuned is not None:
+            return dataclasses.replace(self, tuned=dataclasses.replace(self.tuned, name=name))
         return dataclasses.replace(self, head=dataclasses.replace(self.head, name=name))
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
         """Return calibrated probabilities, shape (n, k)."""
-        return self.head.score(items, vectors)
+        return self.model.score(items, vectors)
 
     def arrays(self) -> dict[str, Floats]:
         """Return the weights by name."""
-        return self.head.arrays()
+        return self.model.arrays()
 
     def config(self) -> dict[str, Any]:
         """Return settings and choices as JSON."""
-        return {**self.head.config(), "chosen": self.chosen, "counts": self.counts, "dead": list(self.dead)}
+        told = {"chosen": self.chosen, "counts": self.counts, "dead": list(self.dead), "history": list(self.history)}
+        return {**self.model.config(), **told}
+
+
+M = TypeVar("M", Head, Tuned)
+
+
+def marked(model: M, name: str) -> M:
+    """Return a head or a tuned model under a name that ends in a digest of its weights."""
+    mark = digest("weights", *(array.tobytes().hex() for array in model.arrays().values()))
+    return dataclasses.replace(model, name=f"{name}-{mark[:8]}")
 
 
 def check_enough(kind: Kind, schema: Schema, labels: Sequence[Label]) -> dict[str, int]:
@@ -178,18 +197,26 @@ class Basis:
         *,
         seed: int,
         progress: Callable[[int, int], None] | None = None,
+        null: int = -1,
     ) -> Trained:
-        """Train on some rows, given in the order of their items' ids, and their labels in the same order."""
+        """Train on some rows, given in the order of their items' ids, and their labels in the same order.
+
+        `null`: the column that is decided first, where there are two stages; -1 = in one.
+        """
         kind, schema = self.kind, self.schema
-        counts = check_enough(kind, schema, labels)
+        counts = self.check(labels)
         items = [self.items[row] for row in rows]
-        tried = kind.settings if len(items) <= SOME else kind.fewer
+        tried = [dataclasses.replace(at, null=null) for at in (kind.settings if len(items) <= SOME else kind.fewer)]
         with one_thread():
             raw = self.raw.take(np.asarray(rows, dtype=np.intp))
-            head, dead, chosen = _fitted(kind, schema, items, labels, raw, self.extra, tried, seed, progress)
-        head = dataclasses.replace(head, words=self.words, reference=self.reference)
-        mark = digest("weights", *(array.tobytes().hex() for array in head.arrays().values()))
-        return Trained(dataclasses.replace(head, name=f"head-{mark[:8]}"), dead, chosen, counts)
+            fitted = crossfit(kind, schema, items, labels, raw, self.extra, tried, seed, progress)
+        recipe = "head" if null < 0 else "stages"
+        head = dataclasses.replace(fitted.head, words=self.words, reference=self.reference, recipe=recipe)
+        return Trained(marked(head, recipe), fitted.dead, fitted.chosen, counts, fitted.outside)
+
+    def check(self, labels: Sequence[Label]) -> dict[str, int]:
+        """Return the count of each label or dimension; NotEnoughData when nothing can be learnt (C55)."""
+        return check_enough(self.kind, self.schema, labels)
 
     def committee(
         self, rows: Sequence[int], labels: Sequence[Label], open_: Sequence[int], *, members: int = 5, seed: int
@@ -212,7 +239,7 @@ class Basis:
                 continue
             take = np.asarray([rows[one] for one in drawn], dtype=np.intp)
             with one_thread():
-                head, _, _ = _fitted(
+                fitted = crossfit(
                     self.kind,
                     self.schema,
                     [self.items[row] for row in take],
@@ -223,7 +250,7 @@ class Basis:
                     seed,
                     None,
                 )
-            out.append(self.score(head, open_).values)
+            out.append(self.score(fitted.head, open_).values)
         return np.stack(out)
 
     def score(self, head: Head, rows: Sequence[int]) -> Scores:
@@ -254,100 +281,8 @@ def words_alone(
     with one_thread():
         raw, _ = kind.features(items, vectors, words, reference)
         extra = made_up(kind, schema, pool, vectors, words, reference, None, seed)
-        head, _, _ = _fitted(kind, schema, items, labels, raw, extra, (kind.settings[-1],), seed, None)
+        head = crossfit(kind, schema, items, labels, raw, extra, (kind.settings[-1],), seed, None).head
     return dataclasses.replace(head, words=words, reference=reference, name="tfidf", blind=True)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let linear algebra use one thread: the matrices are small, and the sums are the same everywhere (P13)."""
-    import sklearn  # noqa: F401 - its threads are found only once it is loaded
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
-
-
-def _fitted(
-    kind: Kind,
-    schema: Schema,
-    items: Sequence[Item],
-    labels: Sequence[Label],
-    raw: linear.Rows,
-    made: tuple[linear.Rows, Bools] | None,
-    tried: Sequence[Setting],
-    seed: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[Head, tuple[str, ...], dict[str, Any]]:
-    """Return (a head without its words and reference, the labels it never names, what was chosen)."""
-    truth, legal = kind.targets(schema, [label.value for label in labels]), kind.legal(schema, items)
-    both = raw if made is None else raw.join(made[0])
-    mean, scale = kind.scaling(both.dense)
-    both, carry = linear.compact(linear.Rows((both.dense - mean) / scale, both.words))
-
-    def back(coef: Reals, bias: Reals) -> tuple[Reals, Reals]:
-        """Return weights and intercepts on the features as they are."""
-        coef = carry(coef)
-        coef[:, : len(scale)] /= scale
-        return coef, bias - coef[:, : len(mean)] @ mean
-
-    x, rest = both.take(np.arange(len(items))), both.take(np.arange(len(items), len(both)))
-    extra = None if made is None else (rest, made[1], 1.0 if kind.paired else HINT)
-    count = max(2, min(FOLDS, len(items) // 2))
-    fold = folds(connected(items), kind.strata(truth), count, seed)
-    filled = [one for one in range(count) if (fold == one).any()]
-    seen = {one: x.take(fold != one) for one in filled}
-    bar = _counted(progress, len(tried) + 2)
-
-    def outside(at: Setting, some: Sequence[int]) -> tuple[Bools, Reals]:
-        """Return (which rows lie in some folds, the logits of those rows by models that did not see them)."""
-        out: Reals = np.zeros(truth.shape)
-        for one in some:
-            left = fold == one
-            open_ = None if legal is None else legal[~left]
-            coef, bias = kind.fit(seen[one], truth[~left], at, extra, open_)
-            out[left] = x.take(left) @ coef.T + bias
-        return np.isin(fold, some), masked(out, legal)
-
-    # many labels: one fifth held out compares settings as well as five folds do, in a fifth of the time
-    compared = filled if len(items) <= MANY else filled[:1]
-    best: tuple[float, Setting, Reals] | None = None
-    for at in tried:
-        held, out = outside(at, compared)
-        figure = round(kind.figure(truth[held], out[held]), 4)
-        if best is None or figure > best[0]:
-            best = (figure, at, out)
-        bar()
-    assert best is not None, "a kind tries at least one setting"
-    figure, at, out = best
-    if compared != filled:
-        _, out = outside(at, filled)
-    bar()
-    coef, bias = kind.fit(x, truth, at, extra, legal)
-    own = x @ coef.T + bias
-    coef, bias = back(coef, bias)
-    if not (np.isfinite(coef).all() and np.isfinite(bias).all()):
-        raise IntegrityError(
-            "training gave weights that are not finite: nothing was stored; toughcall doctor checks the data"
-        )
-    inside = round(kind.figure(truth, masked(own, legal)), 4)
-    slope, offset = kind.calibrate(truth, out)
-    p = kind.link(out * slope + offset).astype(np.float32)
-    thresholds = kind.thresholds(schema, truth, p, seed)
-    said = kind.chosen(p, thresholds)
-    dead = tuple(name for j, name in enumerate(kind.columns(schema)) if not said[:, j].any())
-    error = kind.expected_error(x, truth, p)
-    spread = None if error is None else np.column_stack(back(*error)).astype(np.float32)
-    bar()
-    parts = (coef, bias, slope, offset, thresholds)
-    learnt: dict[str, Any] = {field: part.astype(np.float32) for field, part in zip(Head.LEARNT, parts, strict=True)}
-    chosen = {**dataclasses.asdict(at), "folds": len(filled), "out_of_fold": figure, "in_sample": inside}
-    return Head(kind, schema, words=None, spread=spread, **learnt), dead, chosen
-
-
-def _counted(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
-    done = itertools.count(1)
-    return lambda: progress(next(done), total) if progress else None
 
 
 def sampled(items: Sequence[Item], pool: Sequence[Text], vectors: Vectors, seed: int) -> Floats:

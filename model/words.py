@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,7 @@ class Words:
     @classmethod
     def fit(cls, corpus: Sequence[str]) -> Words:
         """Count in how many of the texts each column occurs: idf = ln((1 + n) / (1 + df)) + 1."""
-        counts = _counts(corpus) if corpus else None
-        df = np.zeros(SIZE) if counts is None else np.bincount(counts.indices, minlength=SIZE)
-        return cls((np.log((1.0 + len(corpus)) / (1.0 + df)) + 1.0).astype(np.float32))
+        return cls(_idf(tuple(corpus)).copy())
 
     def rows(self, texts: Sequence[str]) -> Any:
         """Return a sparse matrix of unit rows, shape (n, 65,536); a text without a word is a zero row."""
@@ -56,6 +55,13 @@ class Words:
             right = made[[place[text] for text in b[start : start + step]]]
             out[start : start + step] = np.asarray(left.multiply(right).sum(axis=1)).ravel()
         return out
+
+
+@lru_cache(maxsize=1)  # a retrain counts one pool twice: for the model and for the words alone
+def _idf(corpus: tuple[str, ...]) -> Floats:
+    counts = _counts(corpus) if corpus else None
+    df = np.zeros(SIZE) if counts is None else np.bincount(counts.indices, minlength=SIZE)
+    return np.asarray(np.log((1.0 + len(corpus)) / (1.0 + df)) + 1.0, dtype=np.float32)
 
 
 def _counts(texts: Sequence[str]) -> Any:

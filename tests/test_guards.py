@@ -27,7 +27,8 @@ LEDGER = ("store", "pool", "project", "reading", "spans")
 SPINE = (
     *LEDGER,
     *("settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data", "pairing"),
-    *("planning", "evidence", "estimating", "asking", "simulation", "simulating"),
+    *("planning", "evidence", "estimating", "asking", "simulation", "simulating", "judging", "reporting"),
+    *("fixing", "spending", "proof"),
 )
 HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss", "duckdb", "pyarrow", "transformers")
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from toughcall.cli_evidence import estimates, plan, simulate
+from toughcall.cli_models import difficulty, fixes, policy, promote, report, retrain, rollback, verify
 from toughcall.cli_studio import studio
 from toughcall.cli_working import CONTEXT, json_option, project_folder, strict_option, working
 from toughcall.records import ToughcallError
@@ -235,50 +236,6 @@ def pull(ws: Any, strict: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--reseal", is_flag=True, help="Let the sealed test set grow to all held-out labels; recorded.")
-@click.option("--force", is_flag=True, help="Train even when no label has changed.")
-@json_option
-@working()
-def retrain(ws: Any, reseal: bool, force: bool, as_json: bool) -> None:
-    """Train on the labels, prove the saved model, and judge it against champion and untouched baseline.
-
-    \b
-    toughcall retrain
-    """
-    from toughcall.retraining import retrain as train_and_judge
-    from toughcall.status import told
-
-    told(ws, train_and_judge(ws, reseal=reseal, force=force), as_json)
-
-
-@main.command()
-@click.argument("version", default="")
-@working()
-def promote(ws: Any, version: str) -> None:
-    """Make a judged model the champion; refused (exit 5) unless its verdict is PROMOTE.
-
-    \b
-    toughcall promote
-    """
-    from toughcall.retraining import promote as to_champion
-
-    click.echo(f"champion: {to_champion(ws, version)}")
-
-
-@main.command()
-@working()
-def rollback(ws: Any) -> None:
-    """Return to the champion before this one, at once and without training.
-
-    \b
-    toughcall rollback
-    """
-    from toughcall.retraining import rollback as back
-
-    click.echo(f"champion: {back(ws)}")
-
-
-@main.command()
 @click.option("--anyway", is_flag=True, help="Make a new batch although items are still waiting for an answer.")
 @json_option
 @working()
@@ -376,10 +333,10 @@ def demo(ctx: click.Context, /, kind: tuple[str, ...], folder: Path, **options: 
         whole.run(folder, names, options["rounds"], ctx.obj["console"], **more)
 
 
-main.add_command(studio)
-main.add_command(plan)
-main.add_command(estimates)
-main.add_command(simulate)
+for command in (studio, plan, estimates, simulate):
+    main.add_command(command)
+for command in (retrain, difficulty, fixes, report, policy, verify, promote, rollback):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,63 @@ from toughcall.telling import rows_out
 
 @click.command()
 @click.option("--positives", default=20, show_default=True, type=click.IntRange(1), help="Examples wanted of a class.")
+@click.option(
+    "--gain", type=click.FloatRange(0, min_open=True), help="How much better the figure should get (default: 0.005)."
+)
+@click.option(
+    "--batches", type=click.IntRange(1), help="Stop or spend on so many (default: 1; with --gain twice the labels)."
+)
+@click.option("--price-per-hour", "price", type=click.FloatRange(0), help="An expert's hour, in any currency.")
+@click.option("--measure", is_flag=True, help="Train on 1/8 to all of the labels now, instead of reading retrains.")
 @json_option
 @working(writing=False)
-def plan(ws: Any, positives: int, as_json: bool) -> None:
-    """Say for each class whether it can be learnt and measured, and how many answers that takes.
+def plan(
+    ws: Any,
+    positives: int,
+    gain: float | None,
+    batches: int | None,
+    price: float | None,
+    measure: bool,
+    as_json: bool,
+) -> None:
+    """Say for each class whether it can be learnt and measured and what that takes; whether more labels pay at all.
+
+    The advice is stop, spend, or that it cannot be told yet, by the learning curve of the retrains so far. With
+    --measure the curve is measured now on parts of the training labels, which takes minutes.
 
     \b
     toughcall plan
     toughcall plan --positives 500 --json
+    toughcall plan --gain 0.05 --price-per-hour 40 --measure
     """
     from toughcall import planning
     from toughcall.evidence import pattern_figures
+    from toughcall.files import lock
+    from toughcall.spending import shown, spending
 
     found = planning.plan(ws, positives)
     if not ws.kind.labelled:
         ws.telling.say(f"kind {ws.project.kind} asks for numbers, none of which is rare: toughcall status counts them")
     rows_out([planning.as_json(one) if as_json else planning.as_row(one, positives) for one in found], as_json=as_json)
-    tables = {} if as_json else {"Next": planning.next_rows(found)}
-    tables["Patterns"] = [planning.pattern_row(one) for one in pattern_figures(ws)]
+    with lock(ws.project.root, "plan --measure") if measure else nullcontext():
+        spent = spending(ws, gain=gain, batches=batches, price=price, measure=measure)
+    patterns = [planning.pattern_row(one) for one in pattern_figures(ws)]
+    if as_json:
+        rows_out(patterns, as_json=True)
+        asked = gain is not None or batches is not None or price is not None or measure
+        rows_out([spent.as_json(), *spent.rows] if asked else [], as_json=True)
+        return
+    tables = {"Next": planning.next_rows(found), "Patterns": patterns}
+    if price is not None:
+        tables["What it takes"] = planning.price_rows(found, positives, spent.pace, price)
+    tables[f"Learning curve, from {spent.source}"] = [shown(row) for row in spent.rows]
     for title, rows in tables.items():
-        if rows and not as_json:
+        if rows:
             click.echo(f"\n{title}")
-        rows_out(rows, as_json=as_json)
+        rows_out(rows, as_json=False)
+    click.echo(f"\n{spent.sentence}")
+    if price is not None or gain is not None:
+        ws.telling.say(f"hours are of {spent.pace}")
 
 
 @click.command()

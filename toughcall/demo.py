@@ -24,7 +24,7 @@ import click
 import httpx
 import numpy as np
 
-from toughcall import demo_data, loop, pairing, retraining, starting
+from toughcall import demo_data, judging, loop, pairing, retraining, starting
 from toughcall import project as projects
 from toughcall.model import evaluate
 from toughcall.records import CANT_TELL, Item, Label, NotEnoughData, UsageError
@@ -208,7 +208,7 @@ def random_control(ws: Workspace, data: demo_data.Prepared, spent: int, draws: i
     """
     parts = ws.store.parts()
     _, held, items, _ = ws.split()
-    test = retraining.sealed(ws, held)
+    test = judging.sealed(ws, held)
     pool = [item for item in pairing.candidates(ws) if ws.part(item, parts) == "train"]
     bar = ws.telling.bar("random order, for comparison")
     found, notes = [], []
@@ -235,7 +235,7 @@ def one_control(
         trained = retraining.fitted(ws, [item for item, _ in told], labels)
     except NotEnoughData as error:
         return None, str(error)
-    return retraining.measured(ws, "control", trained, test, items), ""
+    return judging.measured(ws, "control", trained, test, items), ""
 
 
 def figure(report: dict[str, Any] | None) -> str:

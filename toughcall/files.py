@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from toughcall.records import BusyError, DiskError
+from toughcall.records import BusyError, DiskError, IntegrityError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -64,3 +66,29 @@ def lock(root: Path, command: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+SAFE = (".safetensors", ".json", ".txt", ".model", ".md")
+"""What may lie in the folder of an encoder that somebody else trained: nothing that holds or names code."""
+
+
+def check_safe(folder: Path) -> None:
+    """Raise IntegrityError naming the file when a folder holds a link, a pickle, or anything that asks for code."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_dir() or (path.is_file() and path.suffix in SAFE)):
+            raise IntegrityError(f"{path} is a link, or of a kind that may hold code: nothing was loaded; remove it")
+        if path.suffix == ".json" and path.is_file():
+            try:
+                # parsed, because a name in JSON can be spelt "auto\u005fmap"
+                asks = _names(json.loads(path.read_bytes()), "auto_map")
+            except (ValueError, RecursionError):
+                raise IntegrityError(f"{path} is no JSON: nothing was loaded; restore it, or remove it") from None
+            if asks:
+                raise IntegrityError(f"{path} asks for code of its own (auto_map): nothing was loaded; remove it")
+
+
+def _names(value: Any, key: str) -> bool:
+    """Return whether a JSON value holds a key, at any depth; a number under it is a word's place in a vocabulary."""
+    if isinstance(value, dict):
+        return not isinstance(value.get(key, 0), int) or any(_names(one, key) for one in value.values())
+    return isinstance(value, list) and any(_names(one, key) for one in value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,15 @@ from toughcall.mining.batch import AUDIT
 from toughcall.mining.patterns import Precision
 from toughcall.mining.proportions import wilson
 from toughcall.mining.yields import AIMED, Yield, alarms
+from toughcall.records import Answer
 from toughcall.workspace import Workspace
 
 POSITIVES = 20
 """So many positives are asked for where nobody says otherwise."""
 WIDTH = 0.10
 """A class is measurable when the 95 % interval of its recall is at most this far to either side."""
+SECONDS = 20.0
+"""So long an answer takes where nobody has given one yet."""
 RECENT = 3
 """The mined yield is that of so many batches."""
 
@@ -41,11 +45,11 @@ class Amount:
     high: float | None
 
     def __str__(self) -> str:
-        """Return "1,400 (900–2,300)", with two figures that mean something."""
+        """Return "1,400 (900–2,300)", with two figures that mean something, "about 35,700" where no draw says it."""
         if self.value is None:
             return "–" if not self.low else f"more than {_round(self.low)}"
         if self.low is None:
-            return f"about {_round(self.value)}"
+            return f"about {_near(self.value)}"
         return f"{_round(self.value)} ({_round(self.low)}–{_round(self.high) if self.high is not None else ''})"
 
 
@@ -53,6 +57,12 @@ def _round(number: float) -> str:
     """Return a number of answers, rounded up to two leading digits."""
     step = 10 ** max(0, math.floor(math.log10(max(1.0, number))) - 1)
     return f"{math.ceil(round(number / step, 6)) * step:,}"
+
+
+def _near(number: float) -> str:
+    """Return a number of answers, rounded to three leading digits."""
+    step = 10 ** max(0, math.floor(math.log10(max(1.0, number))) - 2)
+    return f"{round(number / step) * step:,}"
 
 
 def answers_for(positives: float, share: Amount) -> Amount:
@@ -74,16 +84,65 @@ class ClassPlan:
     """Where the share comes from: "audit" (drawn at random), "labels" (all of them, not a sample), or ""."""
     missing: int
     """Held-out positives that recall still needs to be known to ± 0.10."""
+    want: int
+    """Training positives that the class still needs to be learnt: those asked for, or as many again."""
     judged: Judged
     random: Amount
     """Answers drawn at random that hold the positives asked for."""
     mined: Amount
     """The same of mined answers."""
+    measure_random: Amount
+    """Held-out answers drawn at random that hold the positives missing to be measurable."""
+    measure_mined: Amount
+    """The same of mined answers, on which recall comes out too high: what is mined is what is easier to find."""
     left: Amount
     """How many of the class nobody was asked about."""
     alarm: str
     next: tuple[str, ...]
     """What to do, the first thing first."""
+
+    def to_learn(self, positives: int) -> tuple[Amount, Amount]:
+        """Return how many answers (drawn at random, mined) hold what it still needs to be learnt."""
+        return scaled(self.random, self.want / positives), scaled(self.mined, self.want / positives)
+
+
+def scaled(one: Amount, by: float) -> Amount:
+    """Return an amount so many times as large."""
+    return Amount(*(None if end is None else end * by for end in (one.value, one.low, one.high)))
+
+
+def wanted(train: int, judged: Judged, positives: int) -> int:
+    """Return how many more training positives a class needs: those asked for, or as many again if in vain."""
+    missing = positives - train
+    if missing <= 0 and (judged.never_predicted or judged.f1 is not None) and not judged.learnt:
+        return train
+    return max(0, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long an answer takes: `seconds` is the median of `n` answers, 20 with n = 0; `people` answer each item."""
+
+    seconds: float
+    n: int
+    people: int = 1
+
+    def hours(self, answers: float) -> float:
+        """Return the hours that experts spend on so many items."""
+        return answers * self.seconds * self.people / 3600.0
+
+    def __str__(self) -> str:
+        """Return where the pace comes from, in words."""
+        each = f", {self.people} experts an item" if self.people > 1 else ""
+        if not self.n:
+            return f"{self.seconds:.0f} s an answer is assumed, nobody's was timed yet{each}"
+        return f"{self.seconds:.0f} s an answer, the median of {self.n:,}{each}"
+
+
+def pace_of(answers: Sequence[Answer], people: int = 1) -> Pace:
+    """Return the pace of what persons answered: the median, because a page left open overnight is not work."""
+    timed = [a.seconds for a in answers if a.source == "person" and a.outcome != "deleted" and a.seconds]
+    return Pace(float(statistics.median(timed)) if timed else SECONDS, len(timed), people)
 
 
 def shares(label: str, seen: Evidence) -> tuple[Amount, str]:
@@ -120,7 +179,8 @@ def class_plans(seen: Evidence, positives: int = POSITIVES) -> list[ClassPlan]:
         there = Amount(*(None if one is None else one * seen.unasked for one in dataclasses.astuple(share)))
         if there.value is not None and there.low is not None and there.high is not None:
             left[label] = (there.value, there.low, there.high)
-        count = seen.counts[label]
+        count, judged = seen.counts[label], judged_of(label, seen.event)
+        missing, mined = max(0, needed() - count["held_out"]), mined_share(label, seen.found)
         plans.append(
             ClassPlan(
                 label,
@@ -129,10 +189,13 @@ def class_plans(seen: Evidence, positives: int = POSITIVES) -> list[ClassPlan]:
                 neither=count["neither"],
                 share=share,
                 basis=basis,
-                missing=max(0, needed() - count["held_out"]),
-                judged=judged_of(label, seen.event),
+                missing=missing,
+                want=wanted(count["train"], judged, positives),
+                judged=judged,
                 random=answers_for(positives, share),
-                mined=answers_for(positives, mined_share(label, seen.found)),
+                mined=answers_for(positives, mined),
+                measure_random=answers_for(missing, share),
+                measure_mined=answers_for(missing, mined),
                 left=there,
                 alarm="",
                 next=(),
@@ -146,15 +209,13 @@ def steps(plan: ClassPlan, seen: Evidence, positives: int = POSITIVES) -> tuple[
     """Return what to do about a class, in words, the first thing first; "fine" when there is nothing."""
     if not (seen.unasked or seen.total):
         return ("import records: toughcall import FILE --text COLUMN",)
-    want, said = positives - plan.train, []
+    said = []
     if (plan.judged.never_predicted or plan.judged.f1 is not None) and not plan.judged.learnt:
-        # so many were not enough: as many again
         state = "never predicted" if plan.judged.never_predicted else "no better than the majority guess"
-        said.append(f"{state} with {plan.train} labels" + ("" if want > 0 else ": as many again"))
-        want = want if want > 0 else plan.train
-    if want > 0:
-        said.append(_find(plan, seen, want, positives))
-    if want > 0 and plan.judged.confused and plan.judged.never_predicted:
+        said.append(f"{state} with {plan.train} labels" + ("" if plan.train < positives else ": as many again"))
+    if plan.want:
+        said.append(_find(plan, seen, plan.want, positives))
+    if plan.want and plan.judged.confused and plan.judged.never_predicted:
         said.append(f"say in the guideline how it differs from {plan.judged.confused.split(' (')[0]}")
     if plan.missing:
         beside = _at_random(plan, plan.missing / positives)
@@ -185,7 +246,10 @@ def _find(plan: ClassPlan, seen: Evidence, want: int, positives: int) -> str:
 
 
 def _at_random(plan: ClassPlan, scale: float) -> str:
-    return f"about {_round(plan.random.value * scale)} drawn at random" if plan.random.value else ""
+    if not plan.random.value:
+        return ""
+    rounded = _near if plan.random.low is None else _round
+    return f"about {rounded(plan.random.value * scale)} drawn at random"
 
 
 def _where_to_look(label: str, seen: Evidence) -> str:
@@ -227,11 +291,36 @@ def as_row(one: ClassPlan, positives: int = POSITIVES) -> dict[str, Any]:
         "held out": one.held_out,
         "share": shown,
         "measurable": f"no: {one.missing} more" if one.missing else "yes",
+        "random for ±0.10": str(one.measure_random) if one.missing else "–",
+        "mined for ±0.10": str(one.measure_mined) if one.missing else "–",
         "learnable": learnt,
         "confused with": judged.confused or "–",
         f"random for {positives}": str(one.random),
         f"mined for {positives}": str(one.mined),
     }
+
+
+def price_rows(plans: Sequence[ClassPlan], positives: int, pace: Pace, price: float) -> list[dict[str, Any]]:
+    """Return what each class lacks, random and mined, in answers, hours and money: rows of a table."""
+    out = []
+    for one in plans:
+        learn = one.to_learn(positives)
+        goals = [(f"learnable: {one.want} more", *learn)] if one.want else []
+        if one.missing:
+            goals.append((f"measurable (±{WIDTH:.2f}): {one.missing} more", one.measure_random, one.measure_mined))
+        for goal, *ways in goals:
+            row: dict[str, Any] = {"class": one.label, "to be": goal}
+            for way, amount in zip(("random", "mined"), ways, strict=True):
+                hours = Amount(*(None if n is None else pace.hours(n) for n in _ends(amount)))
+                row[way] = str(amount)
+                row[f"hours {way}"] = str(hours)
+                row[f"price {way}"] = str(Amount(*(None if h is None else h * price for h in _ends(hours))))
+            out.append(row)
+    return out
+
+
+def _ends(one: Amount) -> tuple[float | None, float | None, float | None]:
+    return one.value, one.low, one.high
 
 
 def next_rows(plans: Sequence[ClassPlan]) -> list[dict[str, Any]]:

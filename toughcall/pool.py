@@ -70,9 +70,16 @@ class Pool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: tuple[list[tuple[str, int, int]], dict[str, Text]] = ([], {})
+        """All records by id, and the shards they were read from: one command asks for them many times."""
 
     def _shards(self, what: str) -> list[Path]:
         return sorted(self.folder.glob(f"{what}-*.parquet"))
+
+    def _state(self) -> list[tuple[str, int, int]]:
+        """Return what changes when a shard of records is added, removed or damaged."""
+        seen = [(path.name, path.stat()) for path in self._shards("texts")]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in seen]
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a DuckDB query over the views `texts`, `pairs` and `relations`, with the columns of `TABLES`.
@@ -112,11 +119,19 @@ class Pool:
 
     def texts(self, ids: Collection[str] | None = None) -> list[Text]:
         """Return all records, or those with the given ids, ordered by id."""
+        state = self._state()
+        if state == self._read[0]:
+            known = self._read[1]
+            return list(known.values()) if ids is None else [known[one] for one in sorted(set(ids)) if one in known]
         where = "" if ids is None else "WHERE id IN (SELECT unnest(?))"
         found = self.sql(
-            f"SELECT text, key, grp, block, time FROM texts {where} ORDER BY id", () if ids is None else [sorted(ids)]
+            f"SELECT id, text, key, grp, block, time FROM texts {where} ORDER BY id",
+            () if ids is None else [sorted(ids)],
         )
-        return [Text(*row) for row in found]
+        known = {row[0]: Text(*row[1:]) for row in found}
+        if ids is None:
+            self._read = (state, known)
+        return list(known.values())
 
     def pairs(self, ids: Collection[str] | None = None) -> list[Pair]:
         """Return all stored pairs, or those with the given ids, ordered by id."""
@@ -140,8 +155,11 @@ class Pool:
 
     def items(self, ids: Collection[str]) -> dict[str, Item]:
         """Return the items with the given ids, whatever they are; an unknown id is absent."""
-        found: list[Item] = [*self.texts(ids), *self.pairs(ids), *self.relations(ids)]
-        return {item.id: item for item in found}
+        found: dict[str, Item] = {text.id: text for text in self.texts(ids)}
+        rest = set(ids).difference(found)
+        for made in (self.pairs, self.relations) if rest else ():
+            found |= {item.id: item for item in made(rest)}
+        return found
 
     def add(self, rows: Iterable[Row | SetAside], progress: Callable[[int], None] | None = None) -> Added:
         """Store what is new, shard by shard; the same file twice adds nothing."""

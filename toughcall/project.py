@@ -12,7 +12,15 @@ from typing import Any
 from toughcall import questions
 from toughcall.questions import Asks, near
 from toughcall.records import UsageError
-from toughcall.settings import Columns, EncoderSettings, GateSettings, MineSettings, Project, StudioSettings
+from toughcall.settings import (
+    Columns,
+    EncoderSettings,
+    GateSettings,
+    MineSettings,
+    Project,
+    StudioSettings,
+    TrainSettings,
+)
 
 FILE = "project.toml"
 FORMAT = 1
@@ -27,8 +35,10 @@ SECTIONS: dict[str, type] = {
     "mine": MineSettings,
     "studio": StudioSettings,
     "gate": GateSettings,
+    "train": TrainSettings,
 }
 TOP = {"format", "project", *questions.TABLES, *SECTIONS}
+WEIGHTS = "train.given"
 HEAD = {"name": str, "kind": str, "guideline": str, "seed": int, "null": str}
 
 
@@ -57,6 +67,14 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gate.min_gain": (_fraction, "a number from 0 to 1"),
     "gate.min_items": (_at_least(1), "a whole number from 1"),
     "gate.test_share": (lambda v: _fraction(v) and v < 1, "a number from 0 to below 1"),
+    "train.budget": (lambda v: v >= 0, "minutes from 0"),
+    "train.epochs": (_at_least(1), "a whole number from 1"),
+    "train.rate": (_fraction, "a number from 0 to 1 (0 = the recipe's own)"),
+    "train.patience": (_at_least(1), "a whole number from 1"),
+    "train.weights": (lambda v: v in ("none", "balanced"), '"none" or "balanced"'),
+    "train.focal": (lambda v: v >= 0, "a number from 0"),
+    "train.smoothing": (lambda v: 0 <= v < 0.5, "a number from 0 to below 0.5"),
+    "train.adjust": (lambda v: v >= 0, "a number from 0"),
     "studio.overlap": (_at_least(1), "a whole number from 1"),
     "studio.port": (lambda v: isinstance(v, int) and 0 <= v < 65536, "a port number, 0 = any free one"),
 }
@@ -94,7 +112,7 @@ def _section(name: str, raw: Any, errors: list[str]) -> Any:
         elif type(value) is not type(due):
             errors.append(f"{where} must be a {type(due).__name__}, not {value!r}")
         elif isinstance(value, tuple) and not all(isinstance(one, str) and one for one in value):
-            errors.append(f"{where} must be a list of names, not {given!r}")
+            errors.append(f"{where} must be a list of texts, not {given!r}")
         elif where in CHECKS and not CHECKS[where][0](value):
             errors.append(f"{where} must be {CHECKS[where][1]}, not {value!r}")
         else:
@@ -104,8 +122,12 @@ def _section(name: str, raw: Any, errors: list[str]) -> Any:
 
 def _shares(where: str, value: Any, errors: list[str]) -> dict[str, float]:
     if not isinstance(value, dict):
-        errors.append(f"{where} must be a table of numbers from 0 to 1")
+        errors.append(f"{where} must be a table of numbers from 0{' to 1' * (where != WEIGHTS)}")
         return {}
+    if where == WEIGHTS:
+        good = {key: float(v) for key, v in value.items() if type(v) in (int, float) and v >= 0}
+        errors += [f"{where}.{key} must be a number from 0, not {value[key]!r}" for key in value if key not in good]
+        return good
     for key, share in value.items():
         if not _fraction(share):
             errors.append(f"{where}.{key} must be a number from 0 to 1, not {share!r}")
@@ -165,6 +187,9 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
     for label in made_sections["gate"].floors:
         if labels and label not in labels:
             errors.append(f"gate.floors names {label!r}, which is no label{near(label, labels)}")
+    for label in made_sections["train"].given:
+        if labels and label not in labels:
+            errors.append(f"{WEIGHTS} names {label!r}, which is no label{near(label, labels)}")
     if kind in kinds and not mine.quotas:
         made_sections["mine"] = replace(mine, quotas=kinds[kind].quotas)
     reasons = {reason for one in kinds.values() for reason in one.reasons}
@@ -247,7 +272,7 @@ def render(
     `asked`: the tables of `questions.TABLES`, by name. `settings` overrides defaults by dotted name
     ("mine.batch", "mine.quotas.in_band").
     """
-    mine, gate = MineSettings(), GateSettings()
+    mine, gate, train = MineSettings(), GateSettings(), TrainSettings()
     tables: dict[str, dict[str, Any]] = {
         **{table: dict(values) for table, values in asked.items() if table != "dimensions"},
         **{f"dimensions.{quoted(one)}": dict(values) for one, values in asked.get("dimensions", {}).items()},
@@ -261,7 +286,9 @@ def render(
             "min_gain": gate.min_gain,
             "min_items": gate.min_items,
             "test_share": gate.test_share,
+            "targets": [],
         },
+        "train": {"recipe": train.recipe, "budget": train.budget},
     }
     for dotted, value in (settings or {}).items():
         table, _, key = dotted.rpartition(".")
@@ -278,7 +305,8 @@ def render(
         "mine": "low and high: the uncertain band on calibrated probability",
         "mine.quotas": "shares of a batch, by reason",
         "studio": f"url empty = the local server; for your own, set it and put its token in {TOKEN_VARIABLE}",
-        "gate": "what a model must show before it ships",
+        "gate": 'what a model must show before it ships; targets = ["macro F1 >= 0.75", "every F1 >= 0.50"]',
+        "train": "recipe: head, lora, full, …, or auto, which has `budget` minutes",
     }
     lines = [
         "# A toughcall project. Unknown keys are refused, so a typo cannot be ignored.",

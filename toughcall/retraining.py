@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from toughcall.judging import (
+    baselines,
+    fix_targets,
+    gate_of,
+    hopeless,
+    luck,
+    measured,
+    openings,
+    reproduced,
+    sealed,
+    short,
+)
 from toughcall.model import evaluate, gate
 from toughcall.model.report import gap
-from toughcall.records import Floats, GateRefused, IntegrityError, Item, Label, NotEnoughData, UsageError, digest
+from toughcall.proof import prove
+from toughcall.records import GateRefused, Item, Label, NotEnoughData, UsageError, digest
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
-    from toughcall.model.scorers import Majority, Scorer
+    from toughcall.model.recipes import Job
     from toughcall.model.train import Trained
 
 
@@ -39,107 +46,82 @@ class Retrained:
     """How much better the model fits its own rows than new ones, where it gives numbers."""
 
 
-def sealed(ws: Workspace, test: Sequence[Label], *, reseal: bool = False) -> list[Label]:
-    """Return the labels of the sealed test set; it is sealed at first use and grows only by `reseal`.
+def job_of(ws: Workspace, items: Sequence[Item], labels: Sequence[Label]) -> Job:
+    """Return what a recipe is given: the labelled items as features, and the project's settings."""
+    from toughcall.model.losses import LossSettings
+    from toughcall.model.recipes import Job
+    from toughcall.model.train import Basis
 
-    Raises NotEnoughData while fewer than gate.min_items held-out labels exist.
-    """
-    due = ws.project.gate.min_items
-    seals = ws.store.events("seal")
-    if seals and not reseal:
-        wanted = set(seals[-1][1]["items"])
-        kept = [label for label in test if label.item in wanted]
-        if len(kept) < due:
-            raise IntegrityError(
-                f"only {len(kept)} of the {len(wanted)} sealed test labels are still there: toughcall doctor says why"
-            )
-        return kept
-    if len(test) < due:
-        raise NotEnoughData(
-            f"{len(test)} held-out labels, {due} are needed for a verdict (gate.min_items): answer more rounds, "
-            "or import labelled rows with toughcall import FILE --held-out"
-        )
-    ws.store.add_event("seal", {"items": sorted(label.item for label in test), "labels": ws.labels_digest(test)})
-    return list(test)
-
-
-def prove(folder: Path, encoder: str, device: str) -> Floats:
-    """Score a stored model's probe in a fresh process that knows only its files and the encoder's name."""
-    done = subprocess.run(
-        [sys.executable, "-m", "toughcall.proof", str(folder), encoder, device],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise IntegrityError(
-            f"the saved model could not be loaded in a fresh process ({last[:200]}): it was not stored"
-        )
-    return np.asarray(json.loads(done.stdout), dtype=np.float32)
-
-
-def fitted(
-    ws: Workspace, items: Sequence[Item], labels: Sequence[Label], progress: Callable[[int, int], None] | None = None
-) -> Trained:
-    """Train the project's recipe on some labelled items; NotEnoughData when they are too few (C55)."""
-    from toughcall.model.train import train
-
-    return train(
-        ws.kind,
-        ws.schema,
-        items,
-        ws.vectors,
-        labels,
-        corpus=ws.corpus,
-        pool=ws.training_pool(),
+    order = sorted(range(len(items)), key=lambda row: items[row].id)
+    train = ws.project.train
+    names = ("weights", "focal", "smoothing", "adjust")
+    losses: dict[str, Any] = {name: getattr(train, name) for name in names}
+    given: dict[str, Any] = {"epochs": train.epochs, "patience": train.patience, "resample": train.resample}
+    given |= {"loss": LossSettings(**losses, given=train.given)} | ({"rate": train.rate} if train.rate else {})
+    return Job(
+        Basis.of(
+            ws.kind,
+            ws.schema,
+            [items[row] for row in order],
+            ws.vectors,
+            corpus=ws.corpus,
+            pool=ws.training_pool(),
+            seed=ws.project.seed,
+            hints=ws.label_hints,
+        ),
+        range(len(order)),
+        [labels[row] for row in order],
+        base=lambda: ws.encoder.folder,
         seed=ws.project.seed,
-        hints=ws.label_hints,
-        progress=progress,
+        say=ws.telling.say,
+        bar=ws.telling.bar,
+        clock=time.monotonic,
+        device=ws.project.encoder.device,
+        budget=train.budget,
+        tuning=given,
     )
 
 
-def measured(
-    ws: Workspace,
-    role: str,
-    model: Scorer,
-    test: Sequence[Label],
-    items: Mapping[str, Item],
-    thresholds: Floats | None = None,
-    constant: Floats | None = None,
-) -> evaluate.Report:
-    """Return the report of a model on held-out rows, with its own thresholds or with others.
+def fitted(ws: Workspace, items: Sequence[Item], labels: Sequence[Label], recipe: str = "head") -> Trained:
+    """Train a recipe on some labelled items; NotEnoughData when they are too few (C55)."""
+    from toughcall.model.recipes import fit
+    from toughcall.model.train import check_enough
 
-    `constant`: what the best constant says, for the error that stands beside each of a model's.
+    # before a single feature is made
+    check_enough(ws.kind, ws.schema, labels)
+    return fit(recipe, job_of(ws, items, labels))
+
+
+def warned(ws: Workspace, train: Sequence[Label], items: Mapping[str, Item], recipe: str, *, force: bool) -> str:
+    """Say before the first epoch what is wrong with data or settings; return the recipe that may go on.
+
+    GateRefused where a network is asked for on rows that can teach the untouched encoder nothing.
     """
-    scores = model.score([items[label.item] for label in test], ws.vectors)
-    used = model.thresholds if thresholds is None else thresholds
-    return evaluate.evaluate(
-        model.name, ws.kind, ws.schema, test, scores, used, seed=ws.project.seed, role=role, constant=constant
-    )
+    from toughcall.model.losses import lint
+    from toughcall.model.recipes import AUTO, NETWORKS
+
+    truth, columns = ws.kind.targets(ws.schema, [label.value for label in train]), ws.kind.columns(ws.schema)
+    if given := ws.project.train.given:
+        for sentence in lint(given, truth, columns, exclusive=ws.kind.single and len(columns) > 1):
+            ws.telling.say(sentence)
+    found = hopeless(ws, train, items)
+    if found is None or found.verdict in ("teaches", "too few"):
+        return recipe
+    ws.telling.say(found.sentence)
+    if not found.veto or force:
+        return recipe
+    if recipe in NETWORKS:
+        raise GateRefused(f"recipe {recipe} was not started: {found.sentence}; --force trains it all the same")
+    return "head" if recipe == AUTO else recipe
 
 
-def baselines(
-    ws: Workspace, majority: Majority, train: Sequence[Label], test: Sequence[Label], items: Mapping[str, Item]
-) -> list[evaluate.Report]:
-    """Evaluate what needs no fine-tuning on the same rows: majority, TF-IDF + linear, the untouched encoder."""
-    from toughcall.model.train import words_alone
+def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe: str = "") -> Retrained:
+    """Train on every agreed label, prove the saved model, and judge it against champion and baselines.
 
-    learnt = [items[label.item] for label in train]
-    words = words_alone(
-        ws.kind, ws.schema, learnt, train, corpus=ws.corpus, pool=ws.training_pool(), seed=ws.project.seed
-    )
-    # an encoder that has no opinion without labels leaves its place to the best constant
-    roles: dict[str, Scorer] = {"majority": majority, "tfidf": words, "untouched": ws.untouched}
-    if not ws.kind.labelled:
-        roles = {"tfidf": words, "untouched": majority}
-    shares = majority.shares
-    return [measured(ws, role, model, test, items, constant=shares) for role, model in roles.items()]
-
-
-def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retrained:
-    """Train on every agreed label, prove the saved model, and judge it against champion and baselines."""
+    `recipe`: a name in `model.recipes.RECIPES` or "auto" (default: the project's). `force`: also when nothing
+    is new, and against the veto of the difficulty meter.
+    """
+    recipe = recipe or ws.project.train.recipe
     strangers = {v: n for v, n in ws.store.answered_schemas().items() if v != ws.schema.version}
     if strangers:
         raise UsageError(
@@ -150,6 +132,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
     # rules and weights are no part of an answer, but of what is learnt from it
     rules = [ws.schema.types, ws.schema.tiers.names, [(d.weight, d.step) for d in ws.schema.dimensions]]
     known = digest("learnt from", ws.labels_digest(train), rules) if any(rules) else ws.labels_digest(train)
+    known = known if recipe == "head" else digest("learnt by", known, dataclasses.astuple(ws.project.train), recipe)
     last = ws.store.events("retrain")
     # what was never judged for want of held-out labels is judged once they are there
     due = bool(last) and not last[-1][1]["reports"] and len(held) >= ws.project.gate.min_items
@@ -165,11 +148,14 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         )
     _forget_unjudged(ws)
     learnt = [items[label.item] for label in train]
-    ws.telling.say(f"training on {len(train)} labels")
     from toughcall.model.scorers import Majority
 
-    trained = fitted(ws, learnt, train, ws.telling.bar("training"))
-    trained = trained.named(ws.registry.next_version(ws.project.name))
+    version = ws.registry.next_version(ws.project.name)
+    for sentence in fix_targets(ws, version):
+        ws.telling.say(sentence)
+    recipe = warned(ws, train, items, recipe, force=force)
+    ws.telling.say(f"training on {len(train)} labels")
+    trained = fitted(ws, learnt, train, recipe).named(version)
     reports: list[evaluate.Report] = []
     verdict, note = None, ""
     try:
@@ -180,11 +166,12 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
         majority = Majority.fit(ws.kind, ws.schema, train)
         mean = majority.shares
         reports = baselines(ws, majority, train, test, items)
-        reports.append(measured(ws, "candidate", trained, test, items, constant=mean))
+        said = trained.score([items[label.item] for label in test], ws.vectors)
+        reports.append(measured(ws, "candidate", trained, test, items, constant=mean, scores=said))
         champion = ws.registry.champion()
         serving = ws.registry.load(champion) if champion else None
         against = measured(ws, "champion", serving, test, items, constant=mean) if serving else None
-        verdict = gate.judge(reports[-1], against, reports[:-1], _gate(ws, reports[-1].metric))
+        verdict = gate.judge(reports[-1], against, reports[:-1], gate_of(ws, reports[-1].metric))
         if against is not None:
             reports.insert(-1, against)
     probe = learnt[:16]
@@ -201,11 +188,14 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "encoder": ws.encoder.name,
             "encoder_sha": ws.encoder.sha,
             "schema": ws.schema.version,
+            "recipe": trained.model.recipe,
+            "parent": ws.registry.champion(),
             "base_scores": ws.untouched.score(probe, ws.vectors).values.tolist(),
         },
         probe=probe,
         probe_vectors=ws.vectors,
-        prove=lambda folder: prove(folder, settings.name, settings.device),
+        prove=lambda folder: prove(folder, settings.name, settings.device, [items[label.item] for label in test]),
+        again=reproduced(ws, reports[-1], trained, test, said) if test else None,
     )
     untouched = next((r for r in reports if r.role == "untouched"), None)
     not_below = bool(reports) and untouched is not None and not evaluate.better(untouched, reports[-1])
@@ -220,10 +210,16 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False) -> Retr
             "outcome": verdict.outcome if verdict else "UNDECIDED",
             "sentence": verdict.sentence() if verdict else note,
             "left_out": left,
+            "recipe": trained.model.recipe,
             "reports": [short(report) for report in reports],
             "checks": [dataclasses.asdict(check) for check in verdict.checks] if verdict else [],
         },
     )
+    if test and (sentence := luck(openings(ws), ws.project.gate.confidence)):
+        ws.telling.say(sentence)
+    from toughcall.reporting import write
+
+    write(ws, version)
     found = trained.chosen
     told = ""
     if not ws.kind.labelled:
@@ -237,23 +233,6 @@ def _forget_unjudged(ws: Workspace) -> None:
     judged = {event.get("version") for _, event in ws.store.events("retrain")}
     if begun and begun[-1] not in judged and begun[-1] != ws.registry.champion():
         ws.registry.discard(begun[-1])
-
-
-def _gate(ws: Workspace, metric: str) -> gate.Gate:
-    settings = ws.project.gate
-    return gate.Gate(
-        metric=metric,
-        confidence=settings.confidence,
-        min_gain=settings.min_gain,
-        min_items=settings.min_items,
-        floors=dict(settings.floors),
-    )
-
-
-def short(report: evaluate.Report) -> dict[str, Any]:
-    """Return what the story, the status and the review page show of a report."""
-    full = report.to_json()
-    return {key: value for key, value in full.items() if key != "rows"}
 
 
 def promote(ws: Workspace, version: str = "") -> str:

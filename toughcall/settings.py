@@ -86,6 +86,35 @@ class GateSettings:
     min_items: int = 50
     test_share: float = 0.2
     floors: Mapping[str, float] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    """Lines such as "macro F1 >= 0.75", written down before training; edits are told."""
+    spend: bool = False
+    """Whether the intervals grow with every model that the sealed test set judges."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a model is made of labels; all but `recipe` and `budget` is for recipes that train the encoder further."""
+
+    recipe: str = "head"
+    """A name in `model.recipes.RECIPES`, or "auto": train what fits the budget, take what pays."""
+    budget: float = 10.0
+    """Minutes that "auto" may spend on such recipes."""
+    epochs: int = 8
+    rate: float = 0.0
+    """The learning rate; 0 = the recipe's own."""
+    patience: int = 3
+    """Epochs without a better figure before training stops."""
+    resample: bool = False
+    """Draw rows with rare labels more often."""
+    weights: str = "none"
+    """"balanced" = the rare side counts as much as the other one."""
+    focal: float = 0.0
+    smoothing: float = 0.0
+    adjust: float = 0.0
+    """Logit adjustment, 0 = off, 1 = by the whole prior."""
+    given: Mapping[str, float] = field(default_factory=dict)
+    """Weights set by hand, by label; they are held against the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +142,7 @@ class Project:
     mine: MineSettings = field(default_factory=MineSettings)
     studio: StudioSettings = field(default_factory=StudioSettings)
     gate: GateSettings = field(default_factory=GateSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
 
     @property
     def ledger(self) -> Path:

@@ -7,7 +7,7 @@ round, starts from the same labels, and is compared with random order seed by se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,26 @@ class Curve:
         return float(np.mean(self.series(figure)))
 
 
+def turns(
+    bench: Bench, quotas: Mapping[str, float], *, seed: int, plan: Plan, settings: MineSettings
+) -> Iterator[tuple[list[int], Trained | None]]:
+    """Yield (the rows answered so far, the head they give) at each budget of one replay.
+
+    Without a start the first is ([], None), before anything is asked.
+    """
+    ids = [item.id for item in bench.basis.items]
+    where = {one: row for row, one in enumerate(ids[: bench.pool])}
+    budgets = plan.budgets(bench.pool)
+    start = np.random.default_rng([seed, 0]).choice(bench.pool, size=min(plan.start, bench.pool), replace=False)
+    rows = [int(row) for row in start]
+    for turn, budget in enumerate([*([0] if not plan.start else []), *budgets]):
+        trained = _fitted(bench, rows, seed)
+        yield list(rows), trained
+        due = (budgets[0] if not budget else next((one for one in budgets if one > budget), budget)) - len(rows)
+        if due > 0:
+            rows += [where[one] for one in _asked(bench, trained, rows, quotas, due, [seed, 1, turn], settings)]
+
+
 def replay(
     bench: Bench,
     strategy: str,
@@ -116,17 +136,12 @@ def replay(
     progress: Callable[[int], None] | None = None,
 ) -> Curve:
     """Replay the loop once with one mix of quotas."""
-    ids = [item.id for item in bench.basis.items]
-    where = {one: row for row, one in enumerate(ids[: bench.pool])}
-    budgets = plan.budgets(bench.pool)
-    start = np.random.default_rng([seed, 0]).choice(bench.pool, size=min(plan.start, bench.pool), replace=False)
-    rows = [int(row) for row in start]
     rare = set(bench.rare())
     values: list[float | None] = []
     others: dict[str, list[float | None]] = {}
     found: list[int] = []
-    for turn, budget in enumerate([*([0] if not plan.start else []), *budgets]):
-        trained = _fitted(bench, rows, seed)
+    rows: list[int] = []
+    for turn, (rows, trained) in enumerate(turns(bench, quotas, seed=seed, plan=plan, settings=settings)):
         if rows:
             report = _measured(bench, trained)
             values.append(report.value)
@@ -135,9 +150,7 @@ def replay(
             found.append(sum(bool(rare & set(names_of(bench.answers[row].value))) for row in rows))
         if progress:
             progress(turn + 1)
-        due = (budgets[0] if not budget else next((one for one in budgets if one > budget), budget)) - len(rows)
-        if due > 0:
-            rows += [where[one] for one in _asked(bench, trained, rows, quotas, due, [seed, 1, turn], settings)]
+    budgets = plan.budgets(bench.pool)
     told = {name: tuple(series) for name, series in others.items() if len(series) == len(values)}
     counts = dict.fromkeys(bench.schema.labels, 0)
     for row in rows:

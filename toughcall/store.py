@@ -90,6 +90,7 @@ class Store:
                 f"no ledger {path}: make the project with toughcall init, or restore the file from a backup"
             )
         self.path = path
+        self._frozen: tuple[tuple[int, int], tuple[dict[str, Part], dict[str, str]]] | None = None
         try:
             self.base = sqlite3.connect(path, timeout=30, isolation_level=None)
             try:
@@ -189,13 +190,21 @@ class Store:
                 [(record, part, groups[record]) for record, part in sorted(parts.items())],
             )
 
+    def _split(self) -> tuple[dict[str, Part], dict[str, str]]:
+        """Return parts and groups by record, read again only after the ledger has changed, by whomever."""
+        state = int(self.base.execute("PRAGMA data_version").fetchone()[0]), self.base.total_changes
+        if self._frozen is None or self._frozen[0] != state:
+            rows = self.base.execute("SELECT record, part, grp FROM parts").fetchall()
+            self._frozen = (state, ({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}))
+        return self._frozen[1]
+
     def parts(self) -> dict[str, Part]:
         """Return the part of every record that has one."""
-        return dict(self.base.execute("SELECT record, part FROM parts"))
+        return dict(self._split()[0])
 
     def groups(self) -> dict[str, str]:
         """Return the group of every record that has one: records of one group never straddle a split."""
-        return dict(self.base.execute("SELECT record, grp FROM parts"))
+        return dict(self._split()[1])
 
     # ---- batches
 

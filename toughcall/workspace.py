@@ -97,7 +97,7 @@ class Workspace:
         """The models."""
         from toughcall.model.registry import Registry
 
-        return Registry(self.project.models)
+        return Registry(self.project.models, lambda: self.encoder.folder)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -149,8 +149,11 @@ class Workspace:
     @cached_property
     def hint_vectors(self) -> Floats:
         """A vector for each label's description, shape (k, d): what the untouched encoder compares with."""
-        hints = self.schema.hints or self.schema.labels
-        return self.encoder.encode(list(hints))
+        from toughcall.mining.embed import embed
+
+        hints = [Text(hint) for hint in self.schema.hints or self.schema.labels]
+        # kept like any other text: without it every command would load the encoder for a few words
+        return embed(hints, self.encoder, self.project.vectors / "descriptions").array
 
     @property
     def label_hints(self) -> Floats | None:

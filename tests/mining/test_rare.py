@@ -282,6 +282,8 @@ def test_yields_are_of_the_class_that_was_asked_for(scored: Any) -> None:
     assert (found[1].picks, found[1].positives) == (5, 3)
     [one] = rare_class(scored([[0.2, 0.7]], "xy"), 1, rng=rng(), counts={"x": 9})
     assert aim(one, ["x", "y"]) == "y", "as the strategy itself writes it"
+    even = choose("class_balanced", scored([[0.2, 0.7], [0.9, 0.1]], "xy"), 2, rng=rng(), counts={"x": 9, "y": 9})
+    assert {aim(pick, ["x", "y"]) for pick in even} == {"x", "y"}, "a pick that balances classes is after one of them"
     long = Pick("i", "seeds", 0.5, 0, 1.0, "a: b: no label yet")
     assert aim(long, ["a", "a: b"]) == "a: b"
     assert aim(Pick("i", "in_band", 0.5, 0, 1.0, "P(x) = 0.50, inside"), ["x"]) == ""

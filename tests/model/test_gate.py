@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from toughcall.model import kinds
 from toughcall.model.evaluate import Report, better, evaluate, paired
 from toughcall.model.gate import Gate, Verdict, judge
+from toughcall.model.targets import parse
 from toughcall.records import Label, Scores
 from toughcall.schema import Dimension
 
@@ -274,6 +277,62 @@ def test_c68_rows_on_which_no_number_was_answered_ship_nothing() -> None:
     assert empty.value is None
     assert verdict(empty).outcome == "KEEP"
     assert paired(empty, empty, seed=0) is None
+
+
+def test_a_target_missed_is_kept_out_one_that_cannot_be_told_is_undecided() -> None:
+    """G3, 000: each target is a check with its figures; all held ships as before."""
+    new = macro("new", 8)
+    for lines, due in (
+        (("macro F1 >= 0.80", "F1 of a >= 0.75"), "PROMOTE"),
+        (("macro F1 >= 0.80", "F1 of a >= 0.95"), "KEEP"),
+        (("macro F1 >= 0.89",), "UNDECIDED"),
+        (("macro F1 >= 0.89", "F1 of a >= 0.95"), "KEEP"),
+        (("F1 of c >= 0.50",), "UNDECIDED"),
+    ):
+        found = verdict(new, gate=Gate("macro_f1", targets=parse(lines, labels=("a", "b", "c"))))
+        assert found.outcome == due
+        assert [check.name for check in found.checks if check.name.startswith("target")] == [
+            f"target {t}" for t in lines
+        ]
+    assert "F1 of c is not defined (no row of c), target >= 0.50" in found.sentence()
+
+
+def test_another_opening_of_the_sealed_test_asks_for_more() -> None:
+    """L6: a win that ships at the first opening is undecided at a later one, and the sentence says at which."""
+    new, old = macro("new", 7), macro("old", 14, "champion")
+    first = verdict(new, old, gate=Gate("macro_f1", openings=1))
+    assert first == verdict(new, old)
+    assert first.outcome == "PROMOTE"
+    assert "opened" not in first.sentence()
+    third = verdict(new, old, gate=Gate("macro_f1", openings=3))
+    assert third.outcome == "UNDECIDED"
+    assert "(opened 3 times: 99.44% interval), the interval reaches 0" in third.sentence()
+    # a clear win ships however often the test was opened, and a loss never does
+    assert (
+        verdict(macro("new", 0), macro("old", 30, "champion"), gate=Gate("macro_f1", openings=9)).outcome == "PROMOTE"
+    )
+    assert verdict(old, new, gate=Gate("macro_f1", openings=9)).outcome == "KEEP"
+
+
+def test_the_intervals_of_all_openings_together_err_no_more_than_one() -> None:
+    """L6: one-sided errors of any number of openings sum to less than alpha; the interval only widens."""
+    spent = [Gate("macro_f1", openings=k).spent for k in range(1, 2000)]
+    assert spent[0] == pytest.approx(0.95)
+    assert sum((1 - one) / 2 for one in spent) < 0.05
+    assert all(later > before for before, later in itertools.pairwise(spent))
+    with pytest.raises(ValueError, match="openings is 0"):
+        Gate("macro_f1", openings=0)
+
+
+@pytest.mark.parametrize("openings", [2, 3])
+def test_the_interval_of_a_later_opening_is_that_of_the_resamples(openings: int) -> None:
+    """Rule: where 2,000 resamples still hold the quantile, the stretched interval lies within a quarter of theirs."""
+    new, old = macro("new", 4), macro("old", 12, "champion")
+    gate = Gate("macro_f1", openings=openings)
+    shown = next(check.detail for check in verdict(new, old, gate=gate).checks if check.name == "beats champion")
+    low, high = (float(one) for one in re.search(r"\[([+-][\d.]+), ([+-][\d.]+)\]", shown).groups())  # type: ignore[union-attr]
+    gain, due_low, due_high = paired(new, old, seed=0, confidence=gate.spent) or (0.0, 0.0, 0.0)
+    assert (gain - low, high - gain) == pytest.approx((gain - due_low, due_high - gain), rel=0.25)
 
 
 wrongs = st.sampled_from([0, 1, 2, 8, 10, 12, 20, 40])

@@ -7,12 +7,32 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import average_precision_score, f1_score
 
+from toughcall.mining.proportions import wilson
 from toughcall.model import kinds
-from toughcall.model.evaluate import Report, evaluate, from_confusion
+from toughcall.model.evaluate import ClassRow, Report, evaluate, from_confusion
 from toughcall.model.numbers import DimensionRow, weighted
-from toughcall.model.report import GAP_LIMIT, gap, macro_of, notes, type_rule
+from toughcall.model.report import (
+    GAP_LIMIT,
+    Origins,
+    caveats,
+    class_figures,
+    dimension_figures,
+    f1_interval,
+    folded,
+    gap,
+    macro_of,
+    mean_precision,
+    metric_name,
+    mistakes,
+    named_metrics,
+    notes,
+    precision_interval,
+    recall_interval,
+    share_interval,
+    type_rule,
+)
 from toughcall.records import Label, Scores
 from toughcall.schema import Dimension, Schema, Tiers
 
@@ -200,3 +220,126 @@ def test_the_notes_of_kinds_without_a_null_label() -> None:
     given = ([Label("x", ("a",)), Label("y", ("a", "b"))], scores, many.plain(schema))
     report = evaluate("m", many, schema, *given, seed=0, role="candidate")
     assert notes(report) == ["never predicted: b"]
+
+
+def test_postmortem_000_recall_of_nothing_has_an_interval() -> None:
+    """000, G4: 0 of 9 is 0-30 %, as everywhere else in the tool; without a row everything is possible."""
+    dead = ClassRow("extensive", 9, 0, None, 0.0, 0.0, 0.5)
+    assert tuple(f"{end:.0%}" for end in recall_interval(dead)) == ("0%", "30%")
+    assert precision_interval(dead) == (0.0, 1.0)
+    assert f1_interval(dead) == pytest.approx((0.0, 2 * 0.2991 / 1.2991), abs=1e-4)
+    assert recall_interval(ClassRow("none", 0, 0, None, None, None, 0.5)) == (0.0, 1.0)
+    for yes, n in ((0, 9), (7, 8), (5, 5), (45, 50), (0, 0)):
+        assert share_interval(yes, n) == pytest.approx(wilson(yes, n)[1:])
+
+
+def test_intervals_of_every_class_hold_their_figure() -> None:
+    """G4: post-mortem 004's classes: counts that add up, each figure inside its 95 % interval, None where undefined."""
+    rows = class_figures(fossils())
+    for row, line in zip(rows, TABLE, strict=True):
+        assert row["tp"] + row["fn"] == row["support"] == sum(line)
+        assert row["tp"] + row["fp"] == row["predicted"]
+        for name in ("precision", "recall", "f1"):
+            if row[name] is not None:
+                assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    occurs = rows[1]
+    assert (occurs["f1_low"], occurs["f1_high"]) == pytest.approx((0.447, 0.654), abs=5e-4)
+    share = wilson(34, 34 + 45 + 10)[1:]
+    assert (occurs["f1_low"], occurs["f1_high"]) == pytest.approx(tuple(2 * end / (1 + end) for end in share))
+    assert (rows[4]["precision"], rows[4]["precision_low"], rows[4]["recall_high"]) == (
+        None,
+        None,
+        rows[4]["recall_high"],
+    )
+    assert rows[4]["recall_high"] == pytest.approx(0.2153, abs=1e-4)
+
+
+def test_every_figure_says_how_it_was_averaged() -> None:
+    """000, 004: no figure is called plain F1; each has its rows and, where resamples give it, its interval."""
+    named = named_metrics(fossils())
+    assert list(named) == [
+        *("macro_f1_without_NO_RELATION", "mean_average_precision", "mean_calibration_error", "accuracy"),
+        *("micro_f1_without_NO_RELATION", "macro_f1"),
+    ]
+    for name, one in named.items():
+        value, low, high = one["value"], one["low"], one["high"]
+        assert one["n"] == 516
+        assert value is not None
+        if name != "mean_calibration_error":
+            assert low is not None
+            assert high is not None
+            assert low < value < high
+    assert named["accuracy"]["low"] == pytest.approx(wilson(428, 516)[1])
+    assert named["micro_f1_without_NO_RELATION"]["value"] == pytest.approx(0.7034, abs=5e-5)
+    numbers = named_metrics(uplifting(uplifting_schema()))
+    assert list(numbers)[:3] == ["weighted_mae", "unweighted_mae", "unweighted_rmse"]
+    assert "weighted_mae_of_the_training_mean" in numbers
+    pair = dataclasses.replace(fossils(), metric="roc_auc", per_class=fossils().per_class[:1], others={"micro_f1": 0.5})
+    assert metric_name("micro_f1", pair) == "f1_of_NO_RELATION"
+
+
+def test_mean_precision_is_sklearns() -> None:
+    """P3: with ties, and on a resample as with its counts as weights; a class that a resample lost is left out."""
+    rng = np.random.default_rng(0)
+    truth, values = rng.random((40, 3)) < 0.3, np.round(rng.random((40, 3)), 1)
+    drawn = np.vstack([np.ones(40), rng.multinomial(40, np.full(40, 1 / 40), 3), ~truth[:, 0]]).astype(float)
+    for found, weight in zip(mean_precision(truth, values, drawn), drawn, strict=True):
+        each = [
+            average_precision_score(truth[:, j], values[:, j], sample_weight=weight)
+            for j in range(3)
+            if (weight * truth[:, j]).any()
+        ]
+        assert found == pytest.approx(np.mean(each))
+
+
+def test_mistakes_come_with_the_surest_first() -> None:
+    """P2: of exclusive labels what was said for what, of others what was missed or made up, of numbers how far off."""
+    wrong = mistakes(fossils())
+    assert len(wrong) == 88
+    assert sum((one.truth, one.said) == ("part_of", "occurs_in") for one in wrong) == 14
+    many = kinds.get("multilabel")
+    schema = many.schema(("a", "b"))
+    scores = Scores(("x", "y"), ("a", "b"), np.array([[0.9, 0.2], [0.6, 0.4]], dtype=np.float32), "m")
+    labels = [Label("x", ("b",)), Label("y", ("a",))]
+    report = evaluate("m", many, schema, labels, scores, many.plain(schema), seed=0, role="candidate")
+    assert [(one.item, one.truth, one.said) for one in mistakes(report)] == [("x", "not a", "a"), ("x", "b", "not b")]
+    assert [one.size for one in mistakes(report)] == pytest.approx([0.9, 0.8])
+    numbers = uplifting(uplifting_schema())
+    first = mistakes(numbers)[0]
+    assert (first.truth[:18], first.size) == ("collective_benefit", pytest.approx(1.5 * 0.87 * 0.38, abs=1e-5))
+    assert [row["mae"] for row in dimension_figures(numbers)] == pytest.approx(
+        [held for *_, held in UPLIFTING], abs=1e-6
+    )
+    assert all(row["mae_low"] < row["mae"] < row["mae_high"] for row in dimension_figures(numbers))
+
+
+def test_postmortems_003_and_004_what_the_figures_do_not_say() -> None:
+    """003, 004: never opened, an oracle nobody checked, labels of the same regexes; what is fine is not said."""
+    assert caveats(Origins({}, oracle=4723)) == [
+        "the test set was never opened: nothing here was measured on rows that were kept apart",
+        "the oracle was never checked against people (4723 labels)",
+    ]
+    assert caveats(Origins({("pattern", "silver"): 516}, openings=1)) == [
+        "the sealed test set was opened once",
+        "516 of 516 test labels are the same regexes (silver), not gold: "
+        "the figures say how well the model copies them",
+    ]
+    told = caveats(Origins({("person", "gold"): 40, ("import", "gold"): 10}, 3, 2, oracle=400, checked=50, agreed=45))
+    assert told == [
+        "the sealed test set was opened 3 times, this model was look 2: of many looks at the same rows the best one "
+        "is partly luck",
+        "10 of 50 test labels were imported as gold: nobody answered them here",
+        "50 of 400 oracle labels were also answered by people, 45 the same way (79%–96%)",
+    ]
+    assert caveats(Origins({("person", "gold"): 40}, 1, 1)) == ["the sealed test set was opened once"]
+
+
+def test_a_wide_confusion_table_is_folded() -> None:
+    """P2: the classes with the most errors stay, all others become one; no row is lost."""
+    table = [[10 if i == j else int(i == 3 and j == 17) * 9 for j in range(20)] for i in range(20)]
+    labels, small = folded([f"c{i}" for i in range(20)], table)
+    assert len(labels) == len(small) == 12
+    assert {"c3", "c17", "9 others"} <= set(labels)
+    assert sum(map(sum, small)) == sum(map(sum, table))
+    assert small[labels.index("c3")][labels.index("c17")] == 9
+    assert folded(["a", "b"], [[1, 0], [0, 1]]) == (["a", "b"], [[1, 0], [0, 1]])

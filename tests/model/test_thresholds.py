@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toughcall.model import kinds
-from toughcall.model.thresholds import LEAST_GAIN, MOST_CUTS, RESAMPLES, SHIFTS, best_threshold, macro_f1, shifted
+from toughcall.model.thresholds import (
+    FEW,
+    LEAST_GAIN,
+    MOST_CUTS,
+    RESAMPLES,
+    SHIFTS,
+    best_threshold,
+    fit_thresholds,
+    macro_f1,
+    shifted,
+)
 
 quick = settings(max_examples=120, deadline=None)
 rows = st.lists(
@@ -205,3 +215,66 @@ def test_no_shift_is_a_hundredth_better_than_the_one_taken(rows_: list[tuple[int
     assert ((cuts > 0) & (cuts <= 0.5)).all()
     if tried[0] >= max(tried) - LEAST_GAIN:
         assert cuts.tolist() == [0.5, 0.5, 0.5]
+
+
+@quick
+@given(rows | wild)
+def test_fitted_thresholds_are_the_best_ones_and_say_how_sure_they_are(pairs: list[tuple[bool, float]]) -> None:
+    """T5: each column has its own best cut, inside [0, 1] with its interval, marked as a guess below 5 positives."""
+    truth, p = np.array([t for t, _ in pairs]), np.array([v for _, v in pairs], dtype=np.float32)
+    cuts, found = fit_thresholds(np.column_stack([truth, ~truth]), np.column_stack([p, p]), 3)
+    assert cuts.dtype == np.float32
+    for own, cut, one in zip((truth, ~truth), cuts, found, strict=True):
+        assert one.value == best_threshold(own, p, 3)
+        assert cut == np.float32(one.value)
+        assert 0.0 <= one.low <= one.high <= 1.0
+        assert one.positives == own.sum()
+        assert one.fitted == (one.positives >= FEW and not own.all())
+        assert bool(one.note) == (not one.fitted)
+
+
+@pytest.mark.parametrize(("positives", "fitted"), [(1, False), (4, False), (5, True), (40, True)])
+def test_a_tiny_support_is_named(positives: int, fitted: bool) -> None:
+    """T5: with fewer than five positives the threshold is a guess, and the note says so with its interval."""
+    truth = np.arange(200) < positives
+    p = np.random.default_rng(0).uniform(0.0, 0.5, 200) + 0.3 * truth
+    _, (one,) = fit_thresholds(truth[:, None], p[:, None].astype(np.float32))
+    assert one.fitted == fitted
+    if not fitted:
+        many = "s" if positives > 1 else ""
+        assert one.note.startswith(f"{positives} positive{many}, 5 needed: {one.value:.2f} is a guess (")
+
+
+@pytest.mark.parametrize(("value", "side"), [(False, "positive"), (True, "negative")])
+def test_nothing_to_fit_is_refused(value: bool, side: str) -> None:
+    """C66: without a positive, or without a negative, the fit is refused: 0.5, and anything from 0 to 1."""
+    _, (one,) = fit_thresholds(np.full((6, 1), value), np.linspace(0, 1, 6)[:, None])
+    assert (one.value, one.low, one.high, one.fitted) == (0.5, 0.0, 1.0, False)
+    assert one.note == f"no {side} among 6 rows: nothing to fit, 0.5"
+
+
+def test_more_rows_narrow_the_interval_of_a_threshold() -> None:
+    """T5: the interval covers the cut that is best for very many rows, and shrinks with the rows."""
+    rng = np.random.default_rng(1)
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        truth = rng.random(n) < 0.3
+        return truth[:, None], (1 / (1 + np.exp(-rng.normal(np.where(truth, 1.0, -1.0), 1.0))))[:, None]
+
+    best = fit_thresholds(*drawn(20_000))[0][0]
+    widths = []
+    for n in (40, 400, 4000):
+        _, (one,) = fit_thresholds(*drawn(n))
+        assert one.low - 0.02 <= best <= one.high + 0.02
+        widths.append(one.high - one.low)
+    assert widths == sorted(widths, reverse=True)
+
+
+@quick
+@given(rows, st.integers(0, 5))
+def test_the_order_of_rows_changes_no_threshold(pairs: list[tuple[bool, float]], seed: int) -> None:
+    """C62: permuted rows give the same thresholds and the same notes."""
+    truth, p = np.array([t for t, _ in pairs]), np.array([v for _, v in pairs], dtype=np.float32)
+    order = np.random.default_rng(seed).permutation(len(p))
+    first, last = fit_thresholds(truth[:, None], p[:, None]), fit_thresholds(truth[order, None], p[order, None])
+    assert first[1] == last[1]

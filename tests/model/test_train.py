@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from toughcall.model import crossfit
 from toughcall.model import train as training
 from toughcall.model.calibration import sigmoid, softmax
 from toughcall.model.features import beside
@@ -207,7 +208,7 @@ def test_a_head_is_the_fit_in_its_own_features(
     truth = data.kind.targets(data.schema, [label.value for label in data.labels])
     rows, goals = np.vstack([x, made]), np.vstack([truth, np.eye(3, dtype=bool)])
     assert vstack([raw.words, hints.words]).nnz > 100, "the words are in it"
-    weight = np.concatenate([np.ones(40), np.full(3, training.HINT)])
+    weight = np.concatenate([np.ones(40), np.full(3, crossfit.HINT)])
 
     def probabilities(goal: Any) -> Any:
         # a class weighs as much as another by the number of its rows, whatever each of them weighs
@@ -235,7 +236,7 @@ def test_with_many_labels_fewer_settings_are_tried_on_one_fold(planted: Make, mo
     monkeypatch.setattr(Exclusive, "fit", told)
     for some, many, due in ((60, 60, 8 * 5 + 1), (59, 60, 3 * 5 + 1), (59, 59, 3 + 5 + 1)):
         monkeypatch.setattr(training, "SOME", some)
-        monkeypatch.setattr(training, "MANY", many)
+        monkeypatch.setattr(crossfit, "MANY", many)
         fits.clear()
         trained = fit(data)
         assert len(fits) == due
@@ -263,7 +264,7 @@ def test_the_settings_chosen_are_told(planted: Make) -> None:
     config = fit(data).config()
     chosen = config["chosen"]
     assert Setting(chosen["strength"], chosen["balanced"]) in data.kind.settings
-    assert chosen["folds"] == training.FOLDS
+    assert chosen["folds"] == crossfit.FOLDS
     assert 0.5 < chosen["out_of_fold"] < chosen["in_sample"] <= 1.0
     assert config["columns"] == ["animal", "machine", "food"]
     assert sum(config["counts"].values()) == 30

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toughcall import retraining
+from toughcall import judging
 from toughcall.model.evaluate import ClassRow, Report
 from toughcall.model.gate import Check, Verdict
 from toughcall.records import Answer, Batch, Item, Pick, Scores, Value
@@ -37,7 +37,7 @@ def report(role: str, value: float, **more: Any) -> dict[str, Any]:
     """Return a report as a retrain event holds it: the real class, written by the real function."""
     plain: dict[str, Any] = {"model": role, "role": role, "metric": "macro_f1", "n": 60, "value": value}
     plain |= {"low": value - 0.05, "high": value + 0.05, "classes": 2, "per_class": (), "dead": (), "others": {}}
-    return retraining.short(Report(**{**plain, "seed": 0, **more}))
+    return judging.short(Report(**{**plain, "seed": 0, **more}))
 
 
 def class_row(label: str, f1: float | None, support: int = 4) -> ClassRow:

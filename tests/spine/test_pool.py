@@ -169,3 +169,28 @@ def test_shards_without_block_and_time_still_read(tmp_path: Path) -> None:
         ("old", "", None),
     ]
     assert pool.texts([old.id]) == [old]
+
+
+def test_what_was_read_once_never_outlives_the_files(tmp_path: Path) -> None:
+    """P6: a second read gives what another command has added since, and a shard damaged since is refused."""
+    pool = Pool(tmp_path)
+    pool.add([Row("1", Text("one")), Row("2", Text("two"))])
+    assert len(pool.texts()) == 2
+    other = Pool(tmp_path)
+    other.add([Row("3", Text("three"))])
+    three, two = Text("three"), Text("two")
+    assert set(pool.texts([three.id, "unknown"])) == {three}
+    assert [text.id for text in pool.texts()] == sorted(text.id for text in other.texts())
+    assert pool.items([two.id, three.id, "unknown"]) == {two.id: two, three.id: three}
+    next(tmp_path.glob("texts-*.parquet")).write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(IntegrityError, match="damaged"):
+        pool.texts()
+
+
+def test_who_changes_the_list_of_records_changes_nothing_else(tmp_path: Path) -> None:
+    """P6: the records a caller was given are its own."""
+    pool = Pool(tmp_path)
+    pool.add([Row("1", Text("one"))])
+    pool.texts().clear()
+    pool.texts().clear()
+    assert pool.texts() == [Text("one")]

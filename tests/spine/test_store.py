@@ -263,6 +263,18 @@ def test_c27_the_split_is_frozen(store: Store) -> None:
         store.base.execute("UPDATE parts SET part = 'train'")
 
 
+def test_parts_written_by_anybody_are_read(store: Store) -> None:
+    """C27: parts and groups are as the file has them now, also after another program wrote or a caller changed its own."""
+    store.add_parts({"r1": "test"}, {"r1": "g1"})
+    store.parts().clear()
+    assert (store.parts(), store.groups()) == ({"r1": "test"}, {"r1": "g1"})
+    with Store(store.path) as other:
+        other.add_parts({"r2": "train"}, {"r2": "g2"})
+    assert store.parts() == {"r1": "test", "r2": "train"}
+    store.add_parts({"r2": "train"}, {"r2": "g3"})
+    assert store.groups() == {"r1": "g1", "r2": "g3"}
+
+
 def test_events_are_kept_in_order(store: Store) -> None:
     """P1: what commands decided reads back oldest first, all of it or by verb; NaN is refused."""
     for n, verb in enumerate(("retrain", "promote", "retrain")):

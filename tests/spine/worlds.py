@@ -16,6 +16,7 @@ import pytest
 from toughcall import project, proof, retraining, starting
 from toughcall.model.kind import Kind
 from toughcall.model.kinds import ScoresKind
+from toughcall.model.registry import item_json
 from toughcall.records import Answer, Item, Relation, Value, digest
 from toughcall.workspace import Silent, Workspace
 
@@ -31,7 +32,12 @@ def hasten(patch: pytest.MonkeyPatch) -> None:
     """Try one setting instead of eight, and prove in this process instead of a fresh one."""
     for kind in (Kind, ScoresKind):
         patch.setattr(kind, "settings", kind.settings[4:5])
-    patch.setattr(retraining, "prove", lambda *args: np.asarray(proof.probe_scores(*args), dtype=np.float32))
+    patch.setattr(retraining, "prove", prove_here)
+
+
+def prove_here(folder: Path, encoder: str, device: str, rows: Sequence[Item] = ()) -> Any:
+    """Do what the fresh process does, in this one."""
+    return np.asarray(proof.probe_scores(folder, encoder, device, [item_json(one) for one in rows]), dtype=np.float32)
 
 
 @dataclass(frozen=True)
