@@ -5,6 +5,8 @@ torch comes in with the first network, never with this module.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,6 +175,19 @@ class Network:
     def state(self) -> dict[str, Floats]:
         """Return a copy of what training changed, by name, for safetensors."""
         return {name: one.detach().cpu().numpy().astype(np.float32).copy() for name, one in self.trained()}
+
+    def mark(self) -> str:
+        """Return a digest of what training leaves alone: the frozen weights, and the words that the encoder knows.
+
+        Another encoder of the same shapes would take stored weights without a word.
+        """
+        words = sorted(self.encoder.tokenizer.get_vocab().items())
+        total = hashlib.sha256(json.dumps(words).encode())
+        changed = {name for name, _ in self.trained()}
+        for name, one in sorted(self.body.state_dict().items()):
+            if name not in changed:
+                total.update(name.encode() + one.detach().cpu().numpy().tobytes())
+        return total.hexdigest()
 
     def load(self, state: Mapping[str, Floats]) -> None:
         """Put stored weights in place, each of them and no other; IntegrityError names the first that fits nowhere.

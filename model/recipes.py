@@ -189,7 +189,8 @@ def further(name: str, job: Job, beside: Trained) -> Trained:
             "thresholds": cuts,
         }.items()
     }
-    model = Tuned(name, beside.head, shape, run.state, job.base, **learnt, device=job.device, seed=job.seed)
+    settings: dict[str, Any] = {"device": job.device, "seed": job.seed, "mark": network.mark()}
+    model = Tuned(name, beside.head, shape, run.state, job.base, **learnt, **settings)
     said = kind.chosen(p, cuts)
     dead = tuple(label for j, label in enumerate(kind.columns(schema)) if kind.labelled and not said[:, j].any())
     chosen = {

@@ -40,6 +40,8 @@ class Tuned:
     state: Mapping[str, Floats] = field(repr=False)
     """The network's trained weights by name."""
     base: Base = field(repr=False, compare=False)
+    mark: str
+    """Of the encoder it was trained on (`Network.mark`)."""
     net_slope: Floats
     net_offset: Floats
     share: Floats
@@ -66,8 +68,13 @@ class Tuned:
         """The network with its stored weights, built on first use; IntegrityError when they do not fit the encoder."""
         from toughcall.model.network import Network
 
-        made = Network(self.base(), self.shape, device=self.device, seed=self.seed)
+        folder = self.base()
+        made = Network(folder, self.shape, device=self.device, seed=self.seed)
         made.load(self.state)
+        if made.mark() != self.mark:
+            raise IntegrityError(
+                f"the encoder in {folder} is not the one that {self.name} was trained on: set name in [encoder] back"
+            )
         return made
 
     def score(self, items: Sequence[Item], vectors: Vectors) -> Scores:
@@ -95,6 +102,7 @@ class Tuned:
     def config(self) -> dict[str, Any]:
         """Return what arrays cannot hold, as JSON."""
         more = {"recipe": self.recipe, "shape": self.shape.to_json(), "device": self.device, "seed": self.seed}
+        more["mark"] = self.mark
         return {**self.head.config(), **more}
 
     @classmethod
@@ -114,6 +122,7 @@ class Tuned:
                 shape=shape,
                 state=under(INSIDE),
                 base=base,
+                mark=str(config["mark"]),
                 device=str(config["device"]),
                 seed=int(config["seed"]),
                 name=name,
