@@ -117,9 +117,7 @@ def policy(ws: Any, version: str, precision: float, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model", default="")
-@click.option(
-    "--base", type=click.Path(path_type=Path), help="The encoder that the folder MODEL was trained from."
-)
+@click.option("--base", type=click.Path(path_type=Path), help="The encoder that the folder MODEL was trained from.")
 @json_option
 @working(writing=False)
 def verify(ws: Any, model: str, base: Path | None, as_json: bool) -> None:
@@ -134,8 +132,11 @@ def verify(ws: Any, model: str, base: Path | None, as_json: bool) -> None:
     """
     from toughcall.judging import verified
     from toughcall.proof import check_encoder
+    from toughcall.records import UsageError
 
     if base is not None:
+        if not model:
+            raise UsageError("say which folder was trained from it: toughcall verify FOLDER --base BASE")
         away = check_encoder(Path(model), base)
         rows_out(
             [{"encoder": model, "loads twice alike": "yes", "away from its base": round(away, 4)}], as_json=as_json

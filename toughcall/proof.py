@@ -6,6 +6,7 @@ those of the items it is given on standard input. `check_encoder` asks the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -32,7 +33,8 @@ TEXTS = (
 def probe_scores(folder: Path, encoder_name: str, device: str, rows: Sequence[Any] = ()) -> list[list[float]]:
     """Return the stored model's scores of its stored probe items and of others, embedded anew; shape (n, k).
 
-    The model is loaded twice: what a load leaves to chance shows as a difference (IntegrityError).
+    The model is loaded twice: what a load leaves to chance shows as a difference (IntegrityError). Scores say
+    nothing of thresholds, so these are held against what the manifest says was in memory (R3).
     """
     from toughcall.mining.embed import load_encoder
     from toughcall.model.registry import item_of, load_folder, read_probe
@@ -41,6 +43,9 @@ def probe_scores(folder: Path, encoder_name: str, device: str, rows: Sequence[An
     loads = [load_folder(folder, lambda: encoder.folder) for _ in range(2)]
     if loads[0][1].get("encoder_sha") != encoder.sha:
         raise IntegrityError(f"the encoder {encoder_name} is not the one the model was trained on")
+    thresholds = np.asarray(loads[0][0].thresholds, dtype="<f4").tobytes()
+    if loads[0][1].get("thresholds") != hashlib.sha256(thresholds).hexdigest():
+        raise IntegrityError(f"{folder.name} holds other thresholds than it was judged with: it decides otherwise")
     probe = read_probe(folder)
     items = probe + [item_of(raw) for raw in rows]
     texts = {text.id: text for item in items for text in item.views}
@@ -113,7 +118,10 @@ def _fresh(module: Sequence[str], given: str) -> Any:
 
 
 def encoded(folder: str, base: str, device: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the vectors of two loads of an encoder, those of its base, and what the library says is missing."""
+    """Return the vectors of two loads of an encoder, those of its base, and what the library says is missing.
+
+    What it says of the base too was so before the training: old files hold positions that nobody reads any more.
+    """
     import logging
 
     from toughcall.mining.embed import load_encoder
@@ -126,8 +134,12 @@ def encoded(folder: str, base: str, device: str, texts: Sequence[str]) -> dict[s
             heard.extend(line.strip() for line in text.splitlines() if "MISSING" in line or "UNEXPECTED" in line)
 
     logging.getLogger("transformers").addHandler(Heard())
-    made = [load_encoder(one, device).encode(texts).tolist() for one in (folder, folder, base)]
-    return {"first": made[0], "second": made[1], "base": made[2], "told": sorted(set(heard))}
+    made, told = [], []
+    for one in (folder, folder, base):
+        heard.clear()
+        made.append(load_encoder(one, device).encode(texts).tolist())
+        told.append(set(heard))
+    return {"first": made[0], "second": made[1], "base": made[2], "told": sorted((told[0] | told[1]) - told[2])}
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ from toughcall.judging import (
     luck,
     measured,
     openings,
+    parsed,
     reproduced,
     sealed,
     short,
 )
 from toughcall.model import evaluate, gate
+from toughcall.model.difficulty import check_evidence
 from toughcall.model.report import gap
+from toughcall.model.targets import trivial
 from toughcall.proof import prove
 from toughcall.records import GateRefused, Item, Label, NotEnoughData, UsageError, digest
 from toughcall.workspace import Workspace
@@ -163,9 +166,12 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
     except NotEnoughData as too_few:
         test, note = [], str(too_few)
     if test:
+        check_evidence([label.item for label in test], {label.item for label in train})
         majority = Majority.fit(ws.kind, ws.schema, train)
         mean = majority.shares
         reports = baselines(ws, majority, train, test, items)
+        for sentence in trivial(parsed(ws, ws.project.gate.targets), reports[0]):
+            ws.telling.say(sentence)
         said = trained.score([items[label.item] for label in test], ws.vectors)
         reports.append(measured(ws, "candidate", trained, test, items, constant=mean, scores=said))
         champion = ws.registry.champion()
@@ -219,7 +225,8 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
         ws.telling.say(sentence)
     from toughcall.reporting import write
 
-    write(ws, version)
+    page = write(ws, version)[-2]
+    ws.telling.say(f"report: {page.relative_to(ws.project.root)}")
     found = trained.chosen
     told = ""
     if not ws.kind.labelled:
@@ -283,7 +290,8 @@ def one_round(ws: Workspace, *, anyway: bool = False, as_json: bool = False) -> 
             told(ws, done, as_json)
             if done.verdict and done.verdict.outcome == "PROMOTE":
                 ws.telling.say(f"promoted {promote(ws, done.version)}")
-        except NotEnoughData as error:
+        except (NotEnoughData, GateRefused) as error:
+            # what cannot be trained on yet is a reason to ask more, not to stop
             ws.telling.say(str(error))
     if not fresh:
         batch = loop.mine(ws)

@@ -262,11 +262,12 @@ def test_the_identity_of_a_model_is_its_content(tmp_path: Path) -> None:
 
 def test_a_cache_gives_what_is_asked_for_and_no_more(tmp_path: Path, hash_encoder: Any) -> None:
     """C21: of a cache in several shards the vectors asked for come in order, equal texts with equal vectors."""
-    embed(TEXTS[:4], hash_encoder, tmp_path)
-    embed(TEXTS[2:8], hash_encoder, tmp_path)
+    encoder = hash_encoder()
+    embed(TEXTS[:4], encoder, tmp_path)
+    embed(TEXTS[2:8], encoder, tmp_path)
     asked = [TEXTS[7], TEXTS[1], Text(TEXTS[7].text, key="another"), TEXTS[9]]
-    made = embed(asked, hash_encoder, tmp_path)
+    made = embed(asked, encoder, tmp_path)
     assert made.ids == tuple(text.id for text in asked)
-    assert np.array_equal(made.array, truth(hash_encoder, asked))
+    assert np.array_equal(made.array, truth(encoder, asked))
     assert made.array.dtype == np.float32
-    assert embed([], hash_encoder, tmp_path).array.shape == (0, hash_encoder.dimension)
+    assert embed([], encoder, tmp_path).array.shape == (0, encoder.dimension)

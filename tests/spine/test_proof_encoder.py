@@ -1,4 +1,4 @@
-"""An encoder that somebody trained: two recipes that lose the training in silence, the good one, and what may hold code.
+"""An encoder that somebody trained: two recipes that lose it in silence, the good one, and what may hold code.
 
 The recipes are those of post-mortem 001, carried out with the real libraries; a fresh process looks at what they saved.
 """
@@ -24,6 +24,8 @@ from toughcall.proof import TEXTS, check_encoder
 from toughcall.records import Floats, IntegrityError, UsageError
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "model" / "tiny_encoder.py"))
+# peft asks transformers for something by its old name
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 OUT: dict[str, Any] = {"first": [[1.0, 0.0]], "second": [[1.0, 0.0]], "base": [[0.0, 1.0]], "told": []}
 
 
@@ -164,6 +166,29 @@ def test_another_width_is_no_base_of_it(base: Path, tmp_path: Path, monkeypatch:
     assert check_encoder(tmp_path / "tuned", base) == float("inf")
     with pytest.raises(UsageError, match="nowhere is no folder of an encoder"):
         check_encoder(tmp_path / "nowhere", base)
+
+
+def test_what_the_base_lacked_before_is_no_fault_of_the_training(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C60: weights that the library misses in the base too are not told; those that it misses in the tuned one are."""
+    import logging
+
+    from safetensors.numpy import load_file, save_file
+
+    old, worse = (Path(shutil.copytree(base, tmp_path / name)) for name in ("old", "worse"))
+    weights = load_file(base / "model.safetensors")
+    pooler = {name for name in weights if name.startswith("pooler")}
+    assert pooler
+    kept = {name: one for name, one in weights.items() if name not in pooler}
+    save_file(kept, old / "model.safetensors", {"format": "pt"})
+    layer = "encoder.layer.1.attention.self.query.weight"
+    save_file({name: one for name, one in kept.items() if name != layer}, worse / "model.safetensors", {"format": "pt"})
+    logger = logging.getLogger("transformers")
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers])
+    assert proof.encoded(str(old), str(old), "cpu", TEXTS)["told"] == []
+    assert any(layer in line for line in proof.encoded(str(worse), str(old), "cpu", TEXTS)["told"])
+    assert any("pooler" in line for line in proof.encoded(str(old), str(base), "cpu", TEXTS)["told"])
 
 
 class Canary:

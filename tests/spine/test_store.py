@@ -264,7 +264,7 @@ def test_c27_the_split_is_frozen(store: Store) -> None:
 
 
 def test_parts_written_by_anybody_are_read(store: Store) -> None:
-    """C27: parts and groups are as the file has them now, also after another program wrote or a caller changed its own."""
+    """C27: parts and groups are as the file has them now, also after somebody else wrote."""
     store.add_parts({"r1": "test"}, {"r1": "g1"})
     store.parts().clear()
     assert (store.parts(), store.groups()) == ({"r1": "test"}, {"r1": "g1"})

@@ -32,7 +32,7 @@ class Counting:
 
 
 def test_descriptions_are_embedded_once(make_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """P13: the next command has the same vectors of the labels' descriptions without asking the encoder; a new one asks."""
+    """P13: the next command has the same vectors of the descriptions without the encoder; a changed one is asked."""
     encoder = Counting()
     monkeypatch.setattr(embed, "load_encoder", lambda *args, **more: encoder)
     root = make_project(labels={"animal": "an animal", "machine": "a machine", "food": "an animal"})
