@@ -216,7 +216,8 @@ def fill_cache(made: World, asked: Sequence[str], cache: Path, folder: Path, see
         block += rng.normal(scale=NOISE / np.sqrt(block.shape[1]), size=block.shape).astype(np.float32)
         block /= np.linalg.norm(block, axis=1, keepdims=True)
         known = dict(zip(some, block.astype(np.float32), strict=True)) | known
-    shutil.rmtree(folder, ignore_errors=True)
+    # the descriptions of the labels stay beside it, as a real cache has them from the round before
+    shutil.rmtree(folder / encoder.sha[:16], ignore_errors=True)
     embed([Text(one) for one in sorted(known)], StandIn(encoder, known), folder)
 
 
