@@ -20,6 +20,7 @@ from toughcall.judging import (
     reproduced,
     sealed,
     short,
+    shown_again,
 )
 from toughcall.model import evaluate, gate
 from toughcall.model.difficulty import check_evidence
@@ -180,7 +181,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
         verdict = gate.judge(reports[-1], against, reports[:-1], gate_of(ws, reports[-1].metric))
         if against is not None:
             reports.insert(-1, against)
-    probe = learnt[:16]
+    probe, again = learnt[:16], [items[test[row].item] for row in shown_again(test)]
     ws.store.add_event("retrain_begun", {"version": trained.name})
     settings = ws.project.encoder
     version = ws.registry.save(
@@ -200,7 +201,7 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
         },
         probe=probe,
         probe_vectors=ws.vectors,
-        prove=lambda folder: prove(folder, settings.name, settings.device, [items[label.item] for label in test]),
+        prove=lambda folder: prove(folder, settings.name, settings.device, again),
         again=reproduced(ws, reports[-1], trained, test, said) if test else None,
     )
     untouched = next((r for r in reports if r.role == "untouched"), None)

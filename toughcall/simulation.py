@@ -106,18 +106,26 @@ class Curve:
 
 
 def turns(
-    bench: Bench, quotas: Mapping[str, float], *, seed: int, plan: Plan, settings: MineSettings
+    bench: Bench,
+    quotas: Mapping[str, float],
+    *,
+    seed: int,
+    plan: Plan,
+    settings: MineSettings,
+    known: Sequence[int] = (),
 ) -> Iterator[tuple[list[int], Trained | None]]:
     """Yield (the rows answered so far, the head they give) at each budget of one replay.
 
-    Without a start the first is ([], None), before anything is asked.
+    `known`: rows that have an answer already, in place of the start. Without either the first is ([], None),
+    before anything is asked.
     """
     ids = [item.id for item in bench.basis.items]
     where = {one: row for row, one in enumerate(ids[: bench.pool])}
     budgets = plan.budgets(bench.pool)
     start = np.random.default_rng([seed, 0]).choice(bench.pool, size=min(plan.start, bench.pool), replace=False)
-    rows = [int(row) for row in start]
-    for turn, budget in enumerate([*([0] if not plan.start else []), *budgets]):
+    rows = list(known) or [int(row) for row in start]
+    budgets = [len(rows), *(one for one in budgets if one > len(rows))] if known else budgets
+    for turn, budget in enumerate([*([0] if not rows else []), *budgets]):
         trained = _fitted(bench, rows, seed)
         yield list(rows), trained
         due = (budgets[0] if not budget else next((one for one in budgets if one > budget), budget)) - len(rows)
