@@ -26,6 +26,7 @@ from toughcall.model.report import (
 )
 from toughcall.planning import POSITIVES, ClassPlan, next_rows, plan
 from toughcall.records import IntegrityError, Item, UsageError
+from toughcall.status import few
 from toughcall.workspace import Workspace
 
 FILES = (
@@ -145,7 +146,7 @@ def report_rows(ws: Workspace, version: str = "") -> list[dict[str, Any]]:
                 "metric": one["metric"],
                 "value": one["value"],
                 "95 % interval": f"{one['low']:.3f}–{one['high']:.3f}" if told else "–",
-                "never predicted": ", ".join(one["never_predicted"]) or "none",
+                "never predicted": few(one["never_predicted"]) or "none",
             }
         )
     return rows

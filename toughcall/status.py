@@ -201,6 +201,12 @@ def dimension_rows(done: Retrained) -> list[dict[str, Any]]:
     ]
 
 
+def few(names: Sequence[str], most: int = 6) -> str:
+    """Return some names, and how many there are beyond the first `most`."""
+    more = len(names) - most
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"
+
+
 def report_rows(done: Retrained) -> list[dict[str, Any]]:
     """Return one row per report, trivial baselines first, each figure with its 95 % interval."""
     rows = []
@@ -214,7 +220,7 @@ def report_rows(done: Retrained) -> list[dict[str, Any]]:
                 "metric": report.metric,
                 "value": report.value,
                 "95 % interval": interval,
-                "never predicted": ", ".join(report.dead) or "none",
+                "never predicted": few(report.dead) or "none",
             }
         )
     return rows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from worlds import WORLDS, hasten, multiclass
 
-from toughcall import loop, project, reporting, retraining
+from toughcall import loop, project, reporting, retraining, status
 from toughcall.mining import embed
 from toughcall.records import Answer, IntegrityError, UsageError, digest
 from toughcall.workspace import Workspace, opened
@@ -291,3 +291,10 @@ def test_every_kind_of_work_has_its_report(tmp_path: Path, quick: None, name: st
     assert (name == "scores") == any(isinstance(row["truth"], dict) for row in sample)
     if name == "scores":
         assert any(row["truth"]["strength"] is None for row in sample), "an unanswered dimension is null"
+
+
+def test_a_long_list_of_names_is_cut_and_counted() -> None:
+    """000: labels that are never predicted are named, and where they are very many, counted."""
+    assert status.few(("a", "b")) == "a, b"
+    assert status.few([f"l{n}" for n in range(28)]) == "l0, l1, l2, l3, l4, l5 and 22 more"
+    assert status.few(()) == ""
