@@ -10,6 +10,7 @@ import numpy as np
 
 from toughcall.model.evaluate import ClassRow, Report, interval, macro_f1, mae, weights
 from toughcall.model.numbers import Doubles, number
+from toughcall.model.targets import wilson
 from toughcall.schema import Schema
 
 GAP_LIMIT = 0.15
@@ -128,16 +129,6 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def share_interval(yes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927), both in [0, 1]; 0 to 1 where n is 0."""
-    from scipy.stats import binomtest
-
-    if not n:
-        return 0.0, 1.0
-    found = binomtest(yes, n).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
-
-
 def hits(row: ClassRow) -> int:
     """Return how many rows of a class were predicted right."""
     return round((row.recall or 0.0) * row.support)
@@ -145,12 +136,12 @@ def hits(row: ClassRow) -> int:
 
 def recall_interval(row: ClassRow) -> tuple[float, float]:
     """Return the 95 % interval of a class's recall: 0 of 9 is 0 to 0.30."""
-    return share_interval(hits(row), row.support)
+    return wilson(hits(row), row.support)
 
 
 def precision_interval(row: ClassRow) -> tuple[float, float]:
     """Return the 95 % interval of a class's precision; 0 to 1 when it was never predicted."""
-    return share_interval(hits(row), row.predicted)
+    return wilson(hits(row), row.predicted)
 
 
 def f1_interval(row: ClassRow) -> tuple[float, float]:
@@ -159,7 +150,7 @@ def f1_interval(row: ClassRow) -> tuple[float, float]:
     F1 is 2 J / (1 + J) of J = TP / (TP + FP + FN), which is a share and has Wilson's interval: the indirect
     method of Lam, arXiv 2309.14621 (2023). Unlike a bootstrap it does not collapse to 0 where TP is 0.
     """
-    low, high = share_interval(hits(row), row.support + row.predicted - hits(row))
+    low, high = wilson(hits(row), row.support + row.predicted - hits(row))
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
@@ -243,7 +234,7 @@ def _intervals(report: Report) -> dict[str, tuple[float | None, float | None]]:
     found: dict[str, tuple[float | None, float | None]] = {}
     for name in ("accuracy", "coarse_accuracy"):
         if (value := report.others.get(name)) is not None:
-            found[name] = share_interval(round(value * report.n), report.n)
+            found[name] = wilson(round(value * report.n), report.n)
     if not report.ids:
         return found
     drawn = weights(report.n, report.seed)
@@ -373,7 +364,7 @@ def caveats(origins: Origins) -> list[str]:
     if origins.oracle and not origins.checked:
         found.append(f"the oracle was never checked against people ({origins.oracle} labels)")
     elif origins.oracle:
-        low, high = share_interval(origins.agreed, origins.checked)
+        low, high = wilson(origins.agreed, origins.checked)
         found.append(
             f"{origins.checked} of {origins.oracle} oracle labels were also answered by people, {origins.agreed} "
             f"the same way ({low:.0%}–{high:.0%})"

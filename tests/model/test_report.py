@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from toughcall.mining.proportions import wilson
+from toughcall.mining import proportions
 from toughcall.model import kinds
 from toughcall.model.evaluate import ClassRow, Report, evaluate, from_confusion
 from toughcall.model.numbers import DimensionRow, weighted
@@ -30,9 +30,9 @@ from toughcall.model.report import (
     notes,
     precision_interval,
     recall_interval,
-    share_interval,
     type_rule,
 )
+from toughcall.model.targets import wilson
 from toughcall.records import Label, Scores
 from toughcall.schema import Dimension, Schema, Tiers
 
@@ -230,7 +230,7 @@ def test_postmortem_000_recall_of_nothing_has_an_interval() -> None:
     assert f1_interval(dead) == pytest.approx((0.0, 2 * 0.2991 / 1.2991), abs=1e-4)
     assert recall_interval(ClassRow("none", 0, 0, None, None, None, 0.5)) == (0.0, 1.0)
     for yes, n in ((0, 9), (7, 8), (5, 5), (45, 50), (0, 0)):
-        assert share_interval(yes, n) == pytest.approx(wilson(yes, n)[1:])
+        assert wilson(yes, n) == pytest.approx(proportions.wilson(yes, n)[1:])
 
 
 def test_intervals_of_every_class_hold_their_figure() -> None:
@@ -244,7 +244,7 @@ def test_intervals_of_every_class_hold_their_figure() -> None:
                 assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     occurs = rows[1]
     assert (occurs["f1_low"], occurs["f1_high"]) == pytest.approx((0.447, 0.654), abs=5e-4)
-    share = wilson(34, 34 + 45 + 10)[1:]
+    share = proportions.wilson(34, 34 + 45 + 10)[1:]
     assert (occurs["f1_low"], occurs["f1_high"]) == pytest.approx(tuple(2 * end / (1 + end) for end in share))
     assert (rows[4]["precision"], rows[4]["precision_low"], rows[4]["recall_high"]) == (
         None,
@@ -269,7 +269,7 @@ def test_every_figure_says_how_it_was_averaged() -> None:
             assert low is not None
             assert high is not None
             assert low < value < high
-    assert named["accuracy"]["low"] == pytest.approx(wilson(428, 516)[1])
+    assert named["accuracy"]["low"] == pytest.approx(proportions.wilson(428, 516)[1])
     assert named["micro_f1_without_NO_RELATION"]["value"] == pytest.approx(0.7034, abs=5e-5)
     numbers = named_metrics(uplifting(uplifting_schema()))
     assert list(numbers)[:3] == ["weighted_mae", "unweighted_mae", "unweighted_rmse"]

@@ -94,6 +94,9 @@ def test_what_words_alone_cannot_tell_is_learnt(rank: int) -> None:
     run = task.run(Tuning(rate=3e-3 if not rank else 1e-2, epochs=6, patience=9))
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5, 6]
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+    assert run.epoch > 0, "the linear fit before the first epoch is worse"
+    before = Network(tiny(), task.network.shape, device="cpu").state()
+    assert any(name.startswith("encoder.") and (run.state[name] != one).any() for name, one in before.items())
     truth = [label.value[0] for label, away in zip(task.labels, task.held, strict=True) if away]
     said = [("bites", "bitten")[best] for best in run.held.argmax(axis=1)]
     assert np.mean([a == b for a, b in zip(said, truth, strict=True)]) > 0.9
