@@ -260,17 +260,20 @@ def auto(job: Job, there: Sequence[str]) -> Trained:
     rows: list[dict[str, Any]] = [{"recipe": "head", "gain": 0.0, "error": 0.0, "taken": False}]
     began = job.clock()
     for name in there[1:]:
-        if name in NETWORKS:
-            due, left = minutes(name, job), job.budget - (job.clock() - began) / 60.0
-            if due > left:
-                job.say(f"{name} is left out: about {due:.0f} minutes, {max(0.0, left):.0f} are left (train.budget)")
-                rows.append({"recipe": name, "minutes": round(due, 1), "left_out": True})
-                continue
         start = job.clock()
         try:
+            if name in NETWORKS:
+                due, left = minutes(name, job), job.budget - (start - began) / 60.0
+                if due > left:
+                    job.say(
+                        f"{name} is left out: about {due:.0f} minutes, {max(0.0, left):.0f} are left (train.budget)"
+                    )
+                    rows.append({"recipe": name, "minutes": round(due, 1), "left_out": True})
+                    continue
             one = further(name, job, head) if name in NETWORKS else fit(name, job)
-        except NotEnoughData as few:
-            job.say(str(few))
+        except (NotEnoughData, UsageError) as why:
+            # too few labels, or a library that is not installed: the others can still be had
+            job.say(f"{name} is left out: {why}")
             continue
         assert one.outside is not None, "what was just trained knows its out-of-fold logits"
         up, error = gain(job.kind, truth[held], _finite(one.outside[held]), _finite(head.outside[held]), job.seed)

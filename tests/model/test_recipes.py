@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -368,3 +369,12 @@ def test_a_tuned_model_asks_for_the_encoder_it_was_trained_on(
     with pytest.raises(IntegrityError, match="its files do not belong together"):
         Tuned.restore(trained.config(), arrays, "p-v001", tiny)
     assert load_folder(registry.path(version), tiny)[1]["n_labels"] == len(job.items)
+
+
+def test_auto_goes_on_without_a_library(planted: Callable[..., Any], monkeypatch: Any) -> None:
+    """Without peft `auto` says that lora is left out and how to get it, and the other recipes are still tried."""
+    told: list[str] = []
+    monkeypatch.setitem(sys.modules, "peft", None)
+    found = fit(AUTO, job_of(planted("multiclass", n=30), say=told.append))
+    assert [one for one in told if one.startswith("lora is left out: recipe lora needs peft: pip install")]
+    assert [row["recipe"] for row in found.chosen["tried"]] == ["head", "full"]
