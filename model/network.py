@@ -19,7 +19,7 @@ from toughcall.model.kind import Kind
 from toughcall.model.markers import add_marks
 from toughcall.records import MARKS, Floats, IntegrityError, Item, UsageError
 
-Reads = Literal["text", "marked", "pair", "cross"]
+Reads = Literal["text", "marked", "apart", "cross"]
 BATCH = 64
 
 
@@ -43,7 +43,7 @@ class Shape:
 def reads_of(kind: Kind, *, cross: bool = False) -> Reads:
     """Return how the items of a kind are read."""
     if kind.paired:
-        return "cross" if cross else "pair"
+        return "cross" if cross else "apart"
     return "marked" if kind.spanned else "text"
 
 
@@ -73,7 +73,7 @@ class Network:
             _adapt(encoder, shape.rank, seed)
         self.encoder: Any = encoder
         width = int(encoder.get_embedding_dimension() or 0)
-        inputs = {"text": width, "marked": 3 * width, "pair": 1, "cross": width}[shape.reads]
+        inputs = {"text": width, "marked": 3 * width, "apart": 1, "cross": width}[shape.reads]
         out = torch.nn.Linear(inputs, shape.outputs).to(self.device)
         with torch.no_grad():
             out.weight.zero_()
@@ -117,7 +117,7 @@ class Network:
             if self.shape.reads == "marked":
                 starts = self._starts(one["input_ids"], made["token_embeddings"])
                 parts += [normalize(state, dim=-1) for state in starts]
-        if self.shape.reads == "pair":
+        if self.shape.reads == "apart":
             return (parts[0] * parts[1]).sum(dim=-1, keepdim=True)
         return torch.cat(parts, dim=-1)
 

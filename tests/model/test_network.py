@@ -25,7 +25,7 @@ RELATIONS = [
     # the marks stand behind what is read of it
     Relation(Text("report " * 90 + SITE), Span(642, 645, "TAXON"), Span(663, 669, "LOC")),
 ]
-ITEMS: dict[Reads, Any] = {"text": TEXTS, "marked": RELATIONS, "pair": PAIRS, "cross": PAIRS}
+ITEMS: dict[Reads, Any] = {"text": TEXTS, "marked": RELATIONS, "apart": PAIRS, "cross": PAIRS}
 
 
 def network(
@@ -45,20 +45,20 @@ def test_every_kind_is_read_in_its_own_way() -> None:
     """One text, a text with marks, two texts apart, or two texts as one where a pair is asked to be read so."""
     assert {name: reads_of(kind) for name, kind in kinds.KINDS.items()} == {
         **dict.fromkeys(("multilabel", "multiclass", "scores"), "text"),
-        **{"relation": "marked", "pair": "pair"},
+        **{"relation": "marked", "pair": "apart"},
     }
     assert reads_of(kinds.get("pair"), cross=True) == "cross"
     assert network("text").texts(TEXTS)[1] == ("a note",)
     first, back = network("marked").texts(RELATIONS)[:2]
     assert first == ("site 1: the [SUBJ] fox [/SUBJ] was found at the [OBJ] quarry [/OBJ] today",)
     assert back != first, "the direction is read"
-    apart, as_one = (network(reads).batch(network(reads).texts(PAIRS)) for reads in ("pair", "cross"))
+    apart, as_one = (network(reads).batch(network(reads).texts(PAIRS)) for reads in ("apart", "cross"))
     assert (len(apart), len(as_one)) == (2, 1)
     assert as_one[0]["token_type_ids"].max() == 1, "the second text is told from the first"
     assert as_one[0]["input_ids"].shape[1] <= 64
 
 
-@pytest.mark.parametrize(("reads", "wide"), [("text", WIDTH), ("marked", 3 * WIDTH), ("pair", 1), ("cross", WIDTH)])
+@pytest.mark.parametrize(("reads", "wide"), [("text", WIDTH), ("marked", 3 * WIDTH), ("apart", 1), ("cross", WIDTH)])
 @pytest.mark.parametrize("rank", [0, 2])
 def test_outputs_come_in_the_order_of_the_items(reads: Reads, wide: int, rank: int) -> None:
     """C19: whatever the batch, each item has its own finite outputs; a new network's are all zero."""
@@ -93,7 +93,7 @@ def test_untrained_features_are_the_encoder_s_own_vectors(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("reads", ["text", "marked", "pair", "cross"])
+@pytest.mark.parametrize("reads", ["text", "marked", "apart", "cross"])
 def test_c60_stored_weights_give_the_very_same_outputs(reads: Reads, rank: int) -> None:
     """C60, P9: what was trained, loaded into a network of another seed, gives identical logits."""
     made = stirred(network(reads, rank=rank))
