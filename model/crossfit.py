@@ -119,7 +119,7 @@ def crossfit(
     inside = round(kind.figure(truth, masked(own, legal)), 4)
     calibrated = kind.calibration(truth, out, fold)
     p = calibrated.apply(out, kind.link).astype(np.float32)
-    thresholds = kind.thresholds(schema, truth, p, seed)
+    thresholds, cuts = kind.cuts(schema, truth, p, seed)
     said = kind.chosen(p, thresholds)
     dead = tuple(name for j, name in enumerate(kind.columns(schema)) if not said[:, j].any())
     error = kind.expected_error(x, truth, p)
@@ -130,6 +130,7 @@ def crossfit(
     chosen = {**dataclasses.asdict(at), "folds": len(filled), "out_of_fold": figure, "in_sample": inside}
     if kind.labelled and (errors := before_after(truth, kind.link(out), p)) is not None:
         chosen |= {"calibration": list(calibrated.notes), "calibration_error": [round(one, 4) for one in errors.mean]}
+    chosen["cuts"] = {label: dataclasses.asdict(cut) for label, cut in zip(kind.columns(schema), cuts, strict=False)}
     head = Head(kind, schema, words=None, spread=spread, knots=calibrated.knots, null=at.null, **learnt)
     return Fitted(head, dead, chosen, out * calibrated.slope + calibrated.offset)
 

@@ -13,7 +13,7 @@ from toughcall.model import linear
 from toughcall.model.calibration import Calibration, chosen_calibration, platt, sigmoid, softmax, temperature
 from toughcall.model.features import beside, rows_of
 from toughcall.model.linear import Extra, Rows, Setting
-from toughcall.model.thresholds import best_threshold, macro_f1, shifted
+from toughcall.model.thresholds import Cut, fit_thresholds, macro_f1, shifted
 from toughcall.model.words import Words
 from toughcall.records import Bools, Floats, Item, Reals, Scores, Value, Vectors
 from toughcall.schema import Schema
@@ -167,7 +167,11 @@ class Kind(ABC):
 
     def thresholds(self, schema: Schema, truth: Any, values: Reals, seed: int) -> Reals:
         """Return one threshold per column, shape (k,), from out-of-fold outputs."""
-        return np.array([best_threshold(truth[:, j], values[:, j], seed) for j in range(truth.shape[1])], np.float32)
+        return self.cuts(schema, truth, values, seed)[0]
+
+    def cuts(self, schema: Schema, truth: Any, values: Reals, seed: int) -> tuple[Reals, tuple[Cut, ...]]:
+        """Return (the thresholds, how each came about); nothing of the latter where columns share one fit, or none."""
+        return fit_thresholds(truth, values, seed)
 
 
 class Exclusive(Kind):
@@ -221,3 +225,7 @@ class Exclusive(Kind):
     def thresholds(self, schema: Schema, truth: Any, values: Reals, seed: int) -> Reals:
         """Return the divisors of `chosen`: rare classes may win earlier, as far as that gains out of fold."""
         return shifted(truth, values, self.chosen)
+
+    def cuts(self, schema: Schema, truth: Any, values: Reals, seed: int) -> tuple[Reals, tuple[Cut, ...]]:
+        """Return the divisors; one number moved them all."""
+        return self.thresholds(schema, truth, values, seed), ()

@@ -15,6 +15,7 @@ from toughcall.model.calibration import Calibration, sigmoid, softmax
 from toughcall.model.features import SURFACE, beside, cosine, pair_parts, rows_of, span_types, span_words, surface
 from toughcall.model.kind import Exclusive, Kind, masked
 from toughcall.model.linear import Extra, Rows, Setting
+from toughcall.model.thresholds import Cut
 from toughcall.model.words import Words
 from toughcall.questions import near
 from toughcall.records import Bools, Floats, IntegrityError, Item, Reals, Scores, UsageError, Value, Vectors
@@ -281,6 +282,10 @@ class ScoresKind(Kind):
     def thresholds(self, schema: Schema, truth: Any, values: Reals, seed: int) -> Reals:
         """Return the grid of the answers."""
         return self.plain(schema)
+
+    def cuts(self, schema: Schema, truth: Any, values: Reals, seed: int) -> tuple[Reals, tuple[Cut, ...]]:
+        """Return the grid; nothing is fitted."""
+        return self.plain(schema), ()
 
 
 KINDS: dict[str, Kind] = {

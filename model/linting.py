@@ -230,21 +230,3 @@ def _f1(rows: Sequence[Mapping[str, Any]]) -> float:
     hit = _sum(rows, "tp")
     both = 2 * hit + _sum(rows, "fp") + _sum(rows, "fn")
     return 2 * hit / both if both else 0.0
-
-
-def passed_by_nothing(shares: Mapping[str, float], least: float) -> str:
-    """Return a sentence when an accuracy target per label is passed by never predicting it, "" when it is not.
-
-    `shares`: of each label, how large a part of the rows has it; predicting nothing is right on all others
-    (post-mortem 002). `least`: the target, from 0 to 1.
-    """
-    right = {label: 1.0 - share for label, share in shares.items()}
-    passed = [label for label, value in right.items() if value > least]
-    if not passed:
-        return ""
-    low, high = min(right.values()), max(right.values())
-    span = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}–{high:.2f}"
-    return (
-        f"accuracy > {least:.2f} is passed by predicting nothing ({span}) for {len(passed)} of {len(right)} labels: "
-        f"{', '.join(passed)}"
-    )

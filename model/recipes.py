@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from toughcall.model.crossfit import FOLDS
 from toughcall.model.kind import Kind, masked
 from toughcall.model.scorers import Head
 from toughcall.model.split import connected, folds
@@ -18,7 +20,6 @@ from toughcall.model.tuning import Tuning, tune
 from toughcall.records import Bools, Item, Label, NotEnoughData, Reals, UsageError
 from toughcall.schema import Schema
 
-FOLDS = 5
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 PULL = 10
 """So many held-out members of a class weigh as much as the threshold that all labels gave the head."""
@@ -72,17 +73,17 @@ class Job:
         """What may be answered."""
         return self.basis.schema
 
-    @property
+    @cached_property
     def items(self) -> list[Item]:
         """The labelled items."""
         return [self.basis.items[row] for row in self.rows]
 
-    @property
+    @cached_property
     def truth(self) -> Any:
         """What the labels say, shape (n, k)."""
         return self.kind.targets(self.schema, [label.value for label in self.labels])
 
-    @property
+    @cached_property
     def held(self) -> Bools:
         """Which rows networks never train on, shape (n,): a fifth, by group, every class in its share."""
         fold = folds(connected(self.items), self.kind.strata(self.truth), FOLDS, self.seed)

@@ -55,9 +55,10 @@ def difficulty(ws: Any, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("version", default="")
 @json_option
 @working()
-def fixes(ws: Any, as_json: bool) -> None:
+def fixes(ws: Any, version: str, as_json: bool) -> None:
     """Search what needs no label and no training: thresholds, type rules, blending, calibration, a stored model.
 
     Each gain is measured on training rows that the model did not see, never on the sealed test set, and is
@@ -65,10 +66,11 @@ def fixes(ws: Any, as_json: bool) -> None:
 
     \b
     toughcall fixes
+    toughcall fixes my-project-v002
     """
     from toughcall import fixing
 
-    rows_out(fixing.rows_of(fixing.fixes(ws)), as_json=as_json)
+    rows_out(fixing.rows_of(fixing.fixes(ws, version)), as_json=as_json)
 
 
 @click.command()
@@ -138,9 +140,7 @@ def verify(ws: Any, model: str, base: Path | None, as_json: bool) -> None:
         if not model:
             raise UsageError("say which folder was trained from it: toughcall verify FOLDER --base BASE")
         away = check_encoder(Path(model), base)
-        rows_out(
-            [{"encoder": model, "loads twice alike": "yes", "away from its base": round(away, 4)}], as_json=as_json
-        )
+        rows_out([{"encoder": model, "two loads agree": "yes", "away from its base": round(away, 4)}], as_json=as_json)
         return
     rows_out([verified(ws, model)], as_json=as_json)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from toughcall.mining.batch import AUDIT
 from toughcall.model import fixes as trying
+from toughcall.model.crossfit import FOLDS
 from toughcall.model.fixes import LEAST, Fix, Outside
 from toughcall.model.split import connected, folds
 from toughcall.records import Floats, Item, Label, NotEnoughData, UsageError
@@ -18,7 +19,8 @@ from toughcall.workspace import Workspace
 if TYPE_CHECKING:
     from toughcall.model.scorers import Head
 
-FOLDS = 5
+FITTED = ("head", "stages")
+"""Recipes that are fitted again on a part of the labels, to speak of the rest."""
 MOST = 5_000
 """On so many labels fixes are judged at most, drawn at random: more only narrow intervals that are narrow."""
 STEPS = 100
@@ -71,12 +73,15 @@ def fixes(ws: Workspace, version: str = "") -> list[Fix]:
 def _head(ws: Workspace, version: str) -> Head:
     """Return a stored head; UsageError where it answers other labels or is of another recipe."""
     from toughcall.model.scorers import Head
+    from toughcall.model.tuned import Tuned
 
     model = ws.registry.load(version)
-    if not isinstance(model, Head):
+    if not isinstance(model, Head | Tuned):
+        raise UsageError(f"{version} is no trained model: toughcall status lists them")
+    if isinstance(model, Tuned) or model.recipe not in FITTED:
         raise UsageError(
-            f"{version} was trained end to end, and fixes are judged on heads, which are fitted again in seconds: "
-            "toughcall fixes --model VERSION names a head"
+            f"{version} is of recipe {model.recipe}, and fixes are judged on heads, which are fitted again in seconds: "
+            "toughcall fixes VERSION names a head"
         )
     if model.schema.version != ws.schema.version:
         raise UsageError(
@@ -90,7 +95,6 @@ def left_out(ws: Workspace, model: Head, train: Sequence[Label], items: Mapping[
 
     Equal texts, near-duplicates and texts of one group are never on both sides of a fold.
     """
-    from toughcall.model.scorers import Head
     from toughcall.model.train import Basis, words_alone
 
     seed, kind, schema = ws.project.seed, ws.kind, ws.schema
@@ -116,8 +120,7 @@ def left_out(ws: Workspace, model: Head, train: Sequence[Label], items: Mapping[
         def step(done: int, total: int, turn: int = turn) -> None:
             bar(turn * STEPS + STEPS * done // (total + 1), STEPS * len(filled))
 
-        head = basis.fit(seen.tolist(), some, seed=seed, progress=step).head
-        assert isinstance(head, Head), "a basis fits heads"
+        head = basis.fit(seen.tolist(), some, seed=seed, progress=step, null=model.null).head
         values[left] = basis.score(dataclasses.replace(head, schema=served), left.tolist()).values
         free[left] = basis.score(dataclasses.replace(head, schema=retyped), left.tolist()).values
         blind = words_alone(kind, schema, [asked[row] for row in seen], some, **told)

@@ -11,8 +11,9 @@ import numpy as np
 
 from toughcall.model import evaluate, gate
 from toughcall.model.difficulty import Difficulty, difficulty
+from toughcall.model.registry import SAME, check_folder, read_probe
 from toughcall.model.targets import Target, digest, edits, parse
-from toughcall.records import Floats, IntegrityError, Item, Label, NotEnoughData, Scores, UsageError
+from toughcall.records import Floats, IntegrityError, Item, Label, NotEnoughData, Scores, UsageError, Vectors
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 PROVEN = 256
 """So many test rows are embedded anew by the fresh process: seconds, however large the test set is."""
-ROUNDING = 1e-4
-"""How far a probability may move between two processes."""
 
 
 def sealed(ws: Workspace, test: Sequence[Label], *, reseal: bool = False) -> list[Label]:
@@ -115,7 +114,7 @@ def reproduced(
         ).value
 
     def measure(fresh: Floats) -> float | None:
-        same = np.abs(fresh - here.values) <= ROUNDING
+        same = np.abs(fresh - here.values) <= SAME
         now = value(np.where(same, here.values, fresh).astype(np.float32))
         return report.value if now == value(here.values) else now
 
@@ -168,8 +167,9 @@ def fix_targets(ws: Workspace, version: str) -> list[str]:
     last: dict[str, Any] = written[-1][1] if written else {"lines": [], "version": ""}
     if last["lines"] == lines:
         return list(last.get("edits", ()))
-    # before the first model nothing is an edit
-    told = edits(parsed(ws, last["lines"]), now, last["version"]) if last["version"] else []
+    # before the first model nothing is an edit, nor after a training that came to nothing
+    made = last["version"] in ws.registry.versions()
+    told = edits(parsed(ws, last["lines"]), now, last["version"]) if made else []
     ws.store.add_event("targets", {"lines": lines, "digest": digest(now), "version": version, "edits": told})
     return told
 
@@ -231,9 +231,9 @@ def difficulty_rows(ws: Workspace) -> tuple[list[dict[str, Any]], str, bool]:
 def verified(ws: Workspace, version: str = "") -> dict[str, Any]:
     """Return what a stored model proves in a fresh process; IntegrityError when it is not what was judged.
 
-    Asked: files as stored, two loads that agree, the probe's scores as they were when it was trained.
+    Asked: files as stored, two loads that agree, the probe's scores as they were when it was trained, and other
+    ones than the untouched encoder gives.
     """
-    from toughcall.model.registry import SAME, check_folder
     from toughcall.proof import prove
 
     version = version or ws.registry.champion() or (ws.registry.versions() or [""])[-1]
@@ -247,11 +247,18 @@ def verified(ws: Workspace, version: str = "") -> dict[str, Any]:
     gap = float(np.abs(fresh - stored).max(initial=0.0)) if fresh.shape == stored.shape else float("inf")
     if not gap <= SAME:
         raise IntegrityError(f"{version} gives other scores than when it was judged (by {gap:.4f}): toughcall rollback")
+    probe = read_probe(folder)
+    texts = {view.id: view.text for item in probe for view in item.views}
+    base = ws.untouched.score(probe, Vectors(tuple(texts), ws.encoder.encode(list(texts.values())), ws.encoder.name))
+    away = float(np.abs(fresh - base.values).max(initial=0.0))
+    if not away > SAME:
+        raise IntegrityError(f"{version} is identical to its base: toughcall rollback, then toughcall retrain --force")
     return {
         "model": version,
         "files": len(manifest["files"]),
         "as stored": "yes",
         "two loads agree": "yes",
         "probe differs by": gap,
+        "away from its base": round(away, 4),
         "recipe": manifest["info"].get("recipe", "head"),
     }

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from toughcall.files import check_safe
+from toughcall.model.registry import SAME
 from toughcall.records import Floats, IntegrityError, Item, UsageError, Vectors
 
-SAME = 1e-4
 TEXTS = (
     "The printer on the third floor has stopped working again.",
     "We may share your address with partners.",

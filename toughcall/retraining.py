@@ -26,8 +26,10 @@ from toughcall.model import evaluate, gate
 from toughcall.model.difficulty import check_evidence
 from toughcall.model.report import gap
 from toughcall.model.targets import trivial
+from toughcall.model.thresholds import FEW
 from toughcall.proof import prove
 from toughcall.records import GateRefused, Item, Label, NotEnoughData, UsageError, digest
+from toughcall.status import few
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -160,6 +162,9 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
     recipe = warned(ws, train, items, recipe, force=force)
     ws.telling.say(f"training on {len(train)} labels")
     trained = fitted(ws, learnt, train, recipe).named(version)
+    cuts = trained.chosen.get("head", trained.chosen).get("cuts", {})
+    if guessed := [label for label, cut in cuts.items() if not cut["fitted"]]:
+        ws.telling.say(f"thresholds that are guesses, of fewer than {FEW} examples each: {few(guessed)}")
     reports: list[evaluate.Report] = []
     verdict, note = None, ""
     try:

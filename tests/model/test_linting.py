@@ -12,7 +12,7 @@ import pytest
 
 from toughcall.model import kinds
 from toughcall.model.evaluate import Report, from_confusion
-from toughcall.model.linting import averages, explain, lint, passed_by_nothing
+from toughcall.model.linting import averages, explain, lint
 from toughcall.model.report import class_figures, metric_name, named_metrics
 
 TABLE = [[294, 24, 26, 0, 0], [7, 34, 3, 0, 0], [1, 1, 100, 0, 0], [5, 6, 1, 0, 0], [0, 14, 0, 0, 0]]
@@ -25,11 +25,6 @@ CLAUSES = [
     )
 ]
 """Post-mortem 000: TP, FP and FN of its six labels."""
-POSTS = {
-    **{"neutral": 0.218, "stress": 0.178, "unsafe_environment": 0.148},
-    **{"emotional_distress": 0.184, "self_harm_low": 0.132, "self_harm_high": 0.141},
-}
-"""Post-mortem 002: the share of each label."""
 
 
 @functools.cache
@@ -175,16 +170,6 @@ def test_postmortem_004_a_bare_figure_is_named() -> None:
         (0.354, "macro F1 without NO_RELATION"),
     ):
         assert explain(figure, rows, **more).startswith(f"{figure:g} is {name} (TP 428, FP 88, FN 88)")
-
-
-def test_postmortem_002_predicting_nothing_passes_its_accuracy_target() -> None:
-    """002: accuracy > 0.80 is passed by predicting nothing, 0.78 to 0.87."""
-    assert passed_by_nothing(POSTS, 0.80) == (
-        "accuracy > 0.80 is passed by predicting nothing (0.78–0.87) for 5 of 6 labels: "
-        "stress, unsafe_environment, emotional_distress, self_harm_low, self_harm_high"
-    )
-    assert passed_by_nothing(POSTS, 0.90) == ""
-    assert passed_by_nothing({"spam": 0.5}, 0.4).startswith("accuracy > 0.40 is passed by predicting nothing (0.50)")
 
 
 def test_other_kinds_have_no_contradiction_either() -> None:

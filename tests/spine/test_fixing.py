@@ -7,15 +7,19 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from worlds import WORLDS, World, multiclass, multilabel, relation
 
 from toughcall import fixing, project, retraining
+from toughcall.cli import main
 from toughcall.mining.batch import AUDIT
 from toughcall.model.fixes import Fix
 from toughcall.model.kind import Kind
+from toughcall.model.train import Basis
 from toughcall.records import Answer, Batch, NotEnoughData, Pick, UsageError, digest
 from toughcall.workspace import Workspace, opened
 
@@ -44,7 +48,7 @@ def three_folds(monkeypatch: pytest.MonkeyPatch) -> None:
 def spoilt(patch: pytest.MonkeyPatch, ws: Workspace, cut: float) -> None:
     """Train a model whose thresholds are all the same, whatever its rows say."""
     with patch.context() as context:
-        context.setattr(Kind, "thresholds", lambda self, schema, truth, p, seed: np.full(p.shape[1], cut, np.float32))
+        context.setattr(Kind, "cuts", lambda self, schema, truth, p, seed: (np.full(p.shape[1], cut, np.float32), ()))
         retraining.retrain(ws, force=True)
 
 
@@ -250,3 +254,36 @@ def test_silver_labels_train_and_never_judge(made: Callable[[World], Path]) -> N
         ws.split = lambda: (silver, *rest)  # type: ignore[method-assign,assignment,return-value]
         for fix in fixing.fixes(ws):
             assert fix.n == sum(one.trust == "gold" for one in silver)
+
+
+def test_a_model_of_a_version_is_fitted_again_by_its_own_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T8: `toughcall fixes VERSION` looks at that model; one of two stages is left out and fitted in two stages."""
+    world = relation()
+    root = world.make(tmp_path)
+    with opened(root, "test") as ws:
+        world.answer(ws, parted(ws, "train"))
+        assert retraining.retrain(ws, recipe="stages").version == "p-v001"
+        assert retraining.retrain(ws, recipe="head").version == "p-v002"
+    stages: list[int] = []
+    real = Basis.fit
+
+    def fit(self: Basis, *given: Any, **more: Any) -> Any:
+        stages.append(more.get("null", -1))
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(Basis, "fit", fit)
+    for version in ("p-v001", "p-v002", "p-v009"):
+        stages.clear()
+        done = CliRunner().invoke(main, ["--project", str(root), "fixes", version])
+        if version == "p-v009":
+            assert done.exit_code != 0
+            assert version in done.stderr
+            continue
+        assert done.exit_code == 0, done.stderr
+        with opened(root, "test") as ws:
+            null = ws.registry.load(version).null  # type: ignore[attr-defined]
+        assert stages
+        assert set(stages) == {null}
+        assert (null >= 0) == (version == "p-v001")
