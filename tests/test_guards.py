@@ -120,8 +120,8 @@ def test_layers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_one_door_to_label_studio(path: Path) -> None:
-    """Only annotate/studio.py imports the Label Studio SDK; only mining/index.py imports FAISS."""
-    doors = {"label_studio_sdk": "toughcall.annotate.studio"}
+    """Only annotate/connection.py imports the Label Studio SDK."""
+    doors = {"label_studio_sdk": "toughcall.annotate.connection"}
     for library, door in doors.items():
         if name_of(path) != door:
             assert not [one for one in imported(path, typing_too=True) if under(one, library)]
