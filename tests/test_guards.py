@@ -28,7 +28,7 @@ SPINE = (
     *LEDGER,
     *("settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data", "pairing"),
     *("planning", "evidence", "estimating", "asking", "simulation", "simulating", "judging", "reporting"),
-    *("fixing", "spending", "proof"),
+    *("fixing", "spending", "proof", "exchange"),
 )
 HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss", "duckdb", "pyarrow", "transformers")
 
@@ -111,7 +111,7 @@ def test_layers(path: Path) -> None:
     elif part in LEDGER:
         closed = modules(*LIBRARIES, "review", "loop", "workspace", "cli")
     elif part == "review":
-        closed = modules("annotate", "mining", "loop", "retraining", "cli")
+        closed = modules("annotate", "mining", "loop", "exchange", "retraining", "cli")
     else:
         closed = ()
     found = [one for one in imported(path, typing_too=True) if under(one, *closed) and not under(one, *free)]
