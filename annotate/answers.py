@@ -48,7 +48,9 @@ def _annotator(value: object) -> str:
     return _word(value) or "unknown"
 
 
-def _choices(regions: Mapping[str, Any], schema: Schema, offered: Sequence[str]) -> tuple[list[str], str]:
+def _choices(
+    regions: Mapping[str, Any], schema: Schema, offered: Sequence[str], words: Mapping[str, str]
+) -> tuple[list[str], str]:
     """Return what was chosen, which may be nothing, or why it is no choice (second, else "")."""
     if CONTROL not in regions:
         return [], ""
@@ -57,6 +59,7 @@ def _choices(regions: Mapping[str, Any], schema: Schema, offered: Sequence[str])
         return [], "garbage result: no choices"
     if not all(isinstance(one, str) for one in choices):
         return [], "garbage result: a choice is not a text"
+    choices = [one if one in schema.labels else words.get(one, one) for one in choices]
     if len(choices) > 1 and (CANT_TELL in choices or NONE in choices):
         return [], "can't tell or none of these, together with another choice"
     if choices == [CANT_TELL] or (choices == [NONE] and schema.labels and not schema.single):
@@ -99,7 +102,7 @@ def _regions(result: Sequence[Mapping[str, Any]], schema: Schema) -> tuple[dict[
     return found, ""
 
 
-def _said(result: object, schema: Schema, item: Item) -> tuple[Outcome, Value, str]:
+def _said(result: object, schema: Schema, item: Item, words: Mapping[str, str]) -> tuple[Outcome, Value, str]:
     """Return the outcome and the value of a result, or why it is none (third, else "")."""
     if result is None or result == []:
         return "label", (), "empty answer"
@@ -108,7 +111,7 @@ def _said(result: object, schema: Schema, item: Item) -> tuple[Outcome, Value, s
     regions, problem = _regions(result, schema)
     if problem:
         return "label", (), problem
-    chosen, problem = _choices(regions, schema, schema.offered(item))
+    chosen, problem = _choices(regions, schema, schema.offered(item), words)
     if problem:
         return "label", (), problem
     numbers, problem = _numbers(regions, schema)
@@ -139,7 +142,12 @@ def _task_problem(data: Mapping[str, Any], schemas: Mapping[str, Schema], items:
 
 
 def _answer(
-    annotation: Mapping[str, Any], task: Mapping[str, Any], schema: Schema, item: Item, instance: str
+    annotation: Mapping[str, Any],
+    task: Mapping[str, Any],
+    schema: Schema,
+    item: Item,
+    instance: str,
+    words: Mapping[str, str],
 ) -> tuple[Answer | None, str]:
     data = task["data"]
     given = task.get("meta")
@@ -157,7 +165,7 @@ def _answer(
     if skipped is True:
         outcome, value, problem = "skip", (), ""
     elif skipped in (False, None):
-        outcome, value, problem = _said(annotation.get("result"), schema, item)
+        outcome, value, problem = _said(annotation.get("result"), schema, item, words)
     else:
         return None, f"garbage: was_cancelled is {_raw(skipped)}"
     if problem:
@@ -192,7 +200,13 @@ def _annotations(task: Mapping[str, Any]) -> list[Any]:
 
 
 def read_answers(
-    tasks: Sequence[dict[str, Any]], schemas: Mapping[str, Schema], items: Mapping[str, Item], instance: str
+    tasks: Sequence[dict[str, Any]],
+    schemas: Mapping[str, Schema],
+    items: Mapping[str, Item],
+    instance: str,
+    *,
+    words: Mapping[str, str] | None = None,
+    unread: list[dict[str, Any]] | None = None,
 ) -> tuple[list[Answer], list[SetAside]]:
     """Return the answers in a JSON export and what cannot be one: together, every annotation once.
 
@@ -201,6 +215,8 @@ def read_answers(
         schemas: The schema of each batch, by the batch's name.
         items: The items that were sent, by their ids.
         instance: The id of the server instance; with an annotation's unique id it makes `Answer.key`.
+        words: For labels outside a schema the one in it that they were said to mean.
+        unread: Gets every task that holds something set aside, as it came.
 
     A task without annotations is nothing; something that is no task counts as one thing set aside.
 
@@ -217,6 +233,7 @@ def read_answers(
         name = f"task {_word(task.get('id')) or f'at {place} of the export'}"
         data = task.get("data")
         task_problem = _task_problem(data if isinstance(data, dict) else {}, schemas, items)
+        before, known = len(aside), words or {}
         for turn, annotation in enumerate(_annotations(task)):
             number = _word(annotation.get("id")) if isinstance(annotation, dict) else ""
             where = f"annotation {number or f'at {turn}'} of {name}"
@@ -225,7 +242,8 @@ def read_answers(
             if not isinstance(annotation, dict):
                 problem = problem or "garbage: not an annotation"
             elif not problem and isinstance(data, dict):
-                answer, problem = _answer(annotation, task, schemas[data["batch"]], items[data["uid"]], instance)
+                schema, item = schemas[data["batch"]], items[data["uid"]]
+                answer, problem = _answer(annotation, task, schema, item, instance, known)
             if answer is not None and answer.key in keys:
                 answer, problem = None, "the same annotation twice in one export"
             if answer is None:
@@ -233,4 +251,6 @@ def read_answers(
             else:
                 keys.add(answer.key)
                 answers.append(answer)
+        if unread is not None and len(aside) > before:
+            unread.append(task)
     return answers, aside

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from toughcall.records import UsageError
@@ -91,9 +92,17 @@ def _differ(name: str, ours: Control, theirs: Control) -> list[str]:
     return found
 
 
-def differences(ours: str, theirs: str) -> list[str]:
-    """Return what `theirs` asks or shows differently, one phrase each; layout and wording do not count."""
+def differences(ours: str, theirs: str, words: Mapping[str, str] | None = None) -> list[str]:
+    """Return what `theirs` asks or shows differently, one phrase each; layout and wording do not count.
+
+    `words`: for labels that are only there the one here that they mean.
+    """
     (our_asks, our_shows), (their_asks, their_shows) = controls(ours), controls(theirs)
+    known = words or {}
+    their_asks = {
+        name: replace(one, labels=frozenset(known.get(label, label) for label in one.labels))
+        for name, one in their_asks.items()
+    }
     found = []
     for name in sorted(our_asks.keys() | their_asks.keys()):
         if name not in their_asks:

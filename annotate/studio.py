@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from toughcall.annotate.connection import ONCE, Connection, Gone
@@ -126,21 +127,34 @@ class Studio(Connection):
         with self._doing(f"reading project {project}"):
             return self._sdk.projects.get(project, request_options=ONCE)
 
-    def config_problem(self, project: int, config: str, schema: Schema) -> str:
-        """Return "" or one sentence: how the interface on the server differs from ours in what it asks (C36)."""
-        found = differences(config, str(self._project(project).label_config))
+    def config_problem(self, project: int, config: str, schema: Schema, words: Mapping[str, str] | None = None) -> str:
+        """Return "" or one sentence: how the interface on the server differs from ours in what it asks (C36).
+
+        `words`: labels of another name there that were said to mean one of ours.
+        """
+        found = differences(config, str(self._project(project).label_config), words or {})
         if not found:
             return ""
         asked = (*schema.labels, *(dimension.name for dimension in schema.dimensions))
         return (
             f"the labelling interface of project {project} on {self.url} does not ask for {', '.join(asked)}: "
-            f"{'; '.join(found)}; restore it there under Settings > Labeling Interface, or restore [labels] and "
-            "[dimensions] in project.toml"
+            f"{'; '.join(found)}; restore it there under Settings > Labeling Interface, restore [labels] and "
+            "[dimensions] in project.toml, or say what a new label means: toughcall map NEW=OLD"
         )
 
-    def count(self, project: int) -> int:
-        """Return how many tasks a project has."""
-        return int(self._project(project).task_number or 0)
+    def count(self, project: int, batch: str = "") -> int:
+        """Return how many tasks a project has, or a batch of it."""
+        if not batch:
+            return int(self._project(project).task_number or 0)
+        what = f"counting batch {batch}"
+        params = {"project": project, "query": self._of_batch(batch), "include": "id", "page": 1, "page_size": 1}
+        body = self._get(what, "api/tasks/", params)
+        with self._doing(what):
+            return int(body["total"])
+
+    def _of_batch(self, batch: str) -> str:
+        column = {"filter": "filter:tasks:data.batch", "operator": "equal", "type": "String", "value": batch}
+        return json.dumps({"filters": {"conjunction": "and", "items": [column]}, "ordering": ["tasks:id"]})
 
     def _pages(self, what: str, path: str, params: Mapping[str, Any], items: str, total: str) -> list[dict[str, Any]]:
         """Return a listing that is whole: as many different rows as counted before, while and after reading."""
@@ -168,10 +182,9 @@ class Studio(Connection):
 
     def listed(self, project: int, batch: str) -> list[dict[str, Any]]:
         """Return every task of a batch as {"id", "uid", "annotations", "drafts"}; skips count as annotations."""
-        column = {"filter": "filter:tasks:data.batch", "operator": "equal", "type": "String", "value": batch}
         params = {
             "project": project,
-            "query": json.dumps({"filters": {"conjunction": "and", "items": [column]}, "ordering": ["tasks:id"]}),
+            "query": self._of_batch(batch),
             "fields": "all",
             "include": "id,data,total_annotations,cancelled_annotations,drafts",
             "resolve_uri": "false",
@@ -217,38 +230,65 @@ class Studio(Connection):
                 request_options=ONCE,
             )
 
-    def export(self, project: int) -> list[dict[str, Any]]:
-        """Return every task that has an annotation, with all of them, skips and drafts too, as Label Studio exports it.
+    def answered(self, project: int, since: str = "") -> list[dict[str, Any]]:
+        """Return {"id", "updated_at", "answers"} of every task with an answer, or of every one changed after `since`.
 
-        The export is not a snapshot: it is read again when annotations went away meanwhile, and refused when it
-        holds fewer than were counted. Answers given while it is read may be in it or come with the next one.
+        Skips count as answers. A change is what moves the task's `updated_at`: an answer made, edited or deleted.
         """
+        counts = ("total_annotations", "cancelled_annotations")
+        wanted = [
+            {"filter": f"filter:tasks:{one}", "operator": "greater", "type": "Number", "value": 0} for one in counts
+        ]
+        if since:
+            wanted = [{"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}]
+        query = {"filters": {"conjunction": "or", "items": wanted}, "ordering": ["tasks:id"]}
+        params = {"project": project, "query": json.dumps(query), "include": ",".join(("id", "updated_at", *counts))}
+        what = f"listing the answered tasks of project {project}"
+        rows = self._pages(what, "api/tasks/", params, "tasks", "total")
+        with self._doing(what):
+            return [
+                {"id": int(row["id"]), "updated_at": row["updated_at"], "answers": sum(int(row[one]) for one in counts)}
+                for row in rows
+            ]
+
+    def exported(self, project: int, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Return those of the tasks that have annotations, with all of them, skips and drafts, as exported.
+
+        The server has no snapshots: what is said while it is read may be in it or come with the next reading.
+        """
+        if not ids:
+            return []
         what = f"exporting project {project}"
-        for _ in range(TRIES):
-            before = self._annotations(project)
-            try:
-                tasks = self._get(what, f"api/projects/{project}/export", {"exportType": "JSON"})
-            except Gone:
-                raise Failed(f"{self.url} answered HTTP 404 while {what}", 404) from None
-            after = self._annotations(project)
-            with self._doing(what):
-                read = sum(len(task["annotations"]) for task in tasks if isinstance(task["data"], dict))
-                if before <= after and before <= read:
-                    return self._signed(tasks)
-        raise Failed(f"{self.url} gave {read} of {before} annotations while {what}")
+        try:
+            tasks = self._get(what, f"api/projects/{project}/export", {"exportType": "JSON", "ids[]": list(ids)})
+        except Gone:
+            raise Failed(f"{self.url} answered HTTP 404 while {what}", 404) from None
+        with self._doing(what):
+            # whatever is no list of tasks with their annotations is no export
+            if not all(int(task["id"]) and isinstance(task["annotations"], list) for task in tasks):
+                raise ValueError
+        return self._signed(tasks)
 
     def _signed(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put e-mail addresses beside the numbers of who answered: another server numbers people anew."""
-        users = self._get("asking who is who", "api/users/", {})
+        numbers = {one.get("completed_by") for task in tasks for one in task["annotations"]}
+        if not {one for one in numbers if isinstance(one, int)} <= self._people.keys():
+            users = self._get("asking who is who", "api/users/", {})
+            with self._doing("asking who is who"):
+                self._people.update({user["id"]: {"id": user["id"], "email": user["email"]} for user in users})
         with self._doing("asking who is who"):
-            people = {user["id"]: {"id": user["id"], "email": user["email"]} for user in users}
             for task in tasks:
                 for one in task["annotations"]:
                     who = one.get("completed_by")
-                    one["completed_by"] = people.get(who, who) if isinstance(who, int) else who
+                    one["completed_by"] = self._people.get(who, who) if isinstance(who, int) else who
         return tasks
 
-    def _annotations(self, project: int) -> int:
+    @cached_property
+    def _people(self) -> dict[int, dict[str, Any]]:
+        return {}
+
+    def counted(self, project: int) -> int:
+        """Return how many annotations a project has, skips included."""
         there = self._project(project)
         with self._doing(f"counting the answers of project {project}"):
             return int(there.total_annotations_number or 0) + int(there.skipped_annotations_number or 0)

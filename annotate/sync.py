@@ -106,6 +106,23 @@ def push(
     return done
 
 
+def reconcile(
+    remote: Remote,
+    project: int,
+    batch: str,
+    *,
+    deadline: float = 120.0,
+    wait: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> tuple[set[str], int]:
+    """Return (the uids of a batch that are there, how many untouched copies were removed); nothing is sent."""
+    push = _Push(remote, project, batch, [], None, deadline, wait, now)
+    push.moved()
+    push.look()
+    removed = push.tidy()
+    return {row["uid"] for row in push.rows}, removed
+
+
 @dataclass
 class _Push:
     """One batch on its way. `present` and `aside` grow until they hold every uid; then copies are removed."""

@@ -29,6 +29,9 @@ LONGEST = 1_000_000
 KEYS = "1234567890" + "qwetasdfgcvbyiopjklm"
 """Hot keys of the labels. `n` is none of these, `x` is can't tell, `u` belongs to the editor."""
 
+SAID = "answers"
+"""The field of a task with what others said of it; only adjudicators get one."""
+
 LISTED = frozenset({"text", "question"})
 """What a task with a marked text carries for Label Studio's list of tasks alone."""
 
@@ -157,8 +160,10 @@ def _fill_choices(choices: ElementTree.Element, schema: Schema) -> None:
     ElementTree.SubElement(choices, "Choice", _cant_tell())
 
 
-def labelling_config(schema: Schema) -> str:
+def labelling_config(schema: Schema, *, answers: bool = False) -> str:
     """Return the XML of the labelling interface of `schema`; the stored strings are its labels, NONE and CANT_TELL.
+
+    `answers`: for those who decide what others disagree on: it shows what these said (the field `answers`).
 
     Raises UsageError for a kind without template and for a label that XML cannot hold or that we reserve.
     """
@@ -177,6 +182,12 @@ def labelling_config(schema: Schema) -> str:
         parts["tc-guide"][0].set("value", _plain(schema.guideline.strip()))
     else:
         root.remove(parts["tc-guide"])
+    if answers:
+        panel = ElementTree.Element("View", {"className": "tc-said"})
+        panel.append(_header("What was answered so far", _SMALL))
+        ElementTree.SubElement(panel, "Text", {"name": "answers", "value": f"${SAID}", "valueType": "text"})
+        home = next(one for one in root.iter() if one.get("className") == "tc-answer")
+        root.insert(list(root).index(home), panel)
     _fill_choices(choices, schema)
     for position, dimension in enumerate(schema.dimensions):
         numbers.append(_row(position, dimension, target(schema)))
@@ -232,7 +243,7 @@ def shown(item: Item, schema: Schema) -> dict[str, Any]:
 
 def _wrong(fields: Mapping[str, Any], schema: Schema) -> tuple[str, str]:
     """Return why these fields must not be sent and the text in question, or two empty strings."""
-    due = _fields(schema.kind)[1]
+    due = _fields(schema.kind)[1] | ({SAID} & fields.keys())
     if due - fields.keys() or fields.keys() - due - (LISTED if "html" in due else set()):
         return f"the interface shows {' and '.join(sorted(due))}, the item has {' and '.join(sorted(fields))}", ""
     if len(fields.get("options", "many")) == 1:
@@ -254,24 +265,35 @@ def _safe(text: str) -> str:
     return _NOT_XML.sub("\ufffd", text)
 
 
-def _task(batch: Batch, pick: Pick, fields: Mapping[str, Any], schema: Schema, score: float) -> dict[str, Any]:
+def _task(
+    batch: Batch, pick: Pick, fields: Mapping[str, Any], schema: Schema, score: float, *, blind: bool
+) -> dict[str, Any]:
+    why: dict[str, Any] = {
+        "reason": _safe(pick.reason),
+        "score": float(pick.score),
+        "probability": float(pick.probability),
+        "note": _safe(pick.note),
+        "model": batch.model,
+    }
     return {
         "data": {**fields, "uid": pick.item, "batch": batch.name},
-        "meta": {
-            "reason": _safe(pick.reason),
-            "rank": int(pick.rank),
-            "score": float(pick.score),
-            "probability": float(pick.probability),
-            "note": _safe(pick.note),
-            "model": batch.model,
-            "schema": schema.version,
-        },
+        "meta": {"rank": int(pick.rank), "schema": schema.version} | ({} if blind else why),
         "predictions": [{"model_version": batch.model, "score": score, "result": []}],
     }
 
 
-def to_tasks(batch: Batch, items: Mapping[str, Item], schema: Schema) -> tuple[list[dict[str, Any]], list[SetAside]]:
+def to_tasks(
+    batch: Batch,
+    items: Mapping[str, Item],
+    schema: Schema,
+    *,
+    blind: bool = False,
+    answers: Mapping[str, str] | None = None,
+) -> tuple[list[dict[str, Any]], list[SetAside]]:
     """Return one task per pick that can be shown, by rank, and the picks that cannot (C34, C38).
+
+    `blind`: nothing of what a model said of an item goes with its task. `answers`: what was answered so far, by item,
+    for those who decide.
 
     Each task carries a prediction without a result: nothing is pre-selected, and its score in (0, 1)
     rises with the rank, because "Uncertainty sampling" serves the lowest score first.
@@ -292,12 +314,12 @@ def to_tasks(batch: Batch, items: Mapping[str, Item], schema: Schema) -> tuple[l
         if not (math.isfinite(pick.score) and math.isfinite(pick.probability)):
             aside.append(SetAside(pick.item, f"its {pick.reason} score or probability is not a finite number"))
             continue
-        fields = shown(item, schema)
+        fields = shown(item, schema) | ({SAID: answers.get(pick.item, "")} if answers is not None else {})
         reason, raw = _wrong(fields, schema)
         if reason:
             aside.append(SetAside(pick.item, reason, raw[:200]))
             continue
-        tasks.append(_task(batch, pick, fields, schema, position / (len(picks) + 1)))
+        tasks.append(_task(batch, pick, fields, schema, position / (len(picks) + 1), blind=blind))
     return tasks, aside
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from toughcall import demo, loop
-from toughcall.annotate import server
+from toughcall.annotate import pulling, server
 from toughcall.model.registry import check_folder
 from toughcall.records import CANT_TELL, NONE
 from toughcall.telling import rows_out
@@ -151,9 +151,11 @@ def faults(ws: Workspace) -> tuple[list[str], str]:
         found += [f"{len(wrong)} items of {row['name']} are on one side only"] if wrong else []
     if studio.count(number) != tasks:
         found.append(f"project {number} holds {studio.count(number)} tasks, its batches {tasks}")
+    export: list[dict[str, Any]] = []
+    pulling.read(studio, number, export.extend)
     given = {
         (task["data"]["uid"], str(one["id"])): sorted(one["result"][0]["value"]["choices"])
-        for task in studio.export(number)
+        for task in export
         for one in task["annotations"]
     }
     held = {

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from toughcall.cli_evidence import estimates, plan, simulate
+from toughcall.cli_experts import adjudicate, agree, map_, pull, push
 from toughcall.cli_models import difficulty, fixes, policy, promote, report, retrain, rollback, verify
 from toughcall.cli_studio import studio
 from toughcall.cli_working import CONTEXT, json_option, project_folder, strict_option, working
@@ -185,57 +186,6 @@ def mine(ws: Any, size: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@json_option
-@working()
-def push(ws: Any, as_json: bool) -> None:
-    """Send open batches to Label Studio, each item once however often this runs.
-
-    \b
-    toughcall push
-    """
-    from toughcall.loop import push as push_batches
-
-    done = push_batches(ws)
-    if not (done.sent or done.already or done.set_aside):
-        ws.telling.say("nothing to send")
-    rows_out(
-        [
-            {
-                "sent": done.sent,
-                "already there": done.already,
-                "copies removed": done.removed,
-                "set aside": done.set_aside,
-            }
-        ],
-        as_json=as_json,
-    )
-
-
-@main.command()
-@strict_option
-@json_option
-@working()
-def pull(ws: Any, strict: bool, as_json: bool) -> None:
-    """Read the experts' answers into the ledger; the same pull twice adds nothing.
-
-    \b
-    toughcall pull
-    """
-    from toughcall.loop import pull as pull_answers
-
-    found = pull_answers(ws)
-    row = {
-        "answers": found.read,
-        "new": found.new,
-        "set aside": found.set_aside,
-        "waiting": sum(found.waiting.values()),
-    }
-    rows_out([row], as_json=as_json)
-    if strict and found.set_aside:
-        sys.exit(3)
-
-
-@main.command()
 @click.option("--anyway", is_flag=True, help="Make a new batch although items are still waiting for an answer.")
 @json_option
 @working()
@@ -333,6 +283,8 @@ def demo(ctx: click.Context, /, kind: tuple[str, ...], folder: Path, **options: 
         whole.run(folder, names, options["rounds"], ctx.obj["console"], **more)
 
 
+for command in (push, pull, adjudicate, agree, map_):
+    main.add_command(command)
 for command in (studio, plan, estimates, simulate):
     main.add_command(command)
 for command in (retrain, difficulty, fixes, report, policy, verify, promote, rollback):

@@ -1,21 +1,25 @@
-"""What goes to Label Studio and comes back: connect, push, pull, each safe to repeat."""
+"""What goes to Label Studio: which project is whose, and a push that is safe to repeat."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import secrets
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from toughcall.project import TOKEN_VARIABLE
-from toughcall.records import UsageError, digest
+from toughcall.records import Batch, UsageError, digest
+from toughcall.schema import Schema
+from toughcall.voting import ADJUDICATION, GOLD
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:
     from toughcall.annotate.studio import Studio
+
+PLACE = "studio_project"
+"""In the ledger: which project of Label Studio is whose."""
 
 
 def connect(ws: Workspace) -> Studio:
@@ -35,17 +39,6 @@ def connect(ws: Workspace) -> Studio:
     return Studio(local.url, local.token)
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """What a push did: read = sent + already there + set aside."""
-
-    project: int
-    sent: int = 0
-    already: int = 0
-    removed: int = 0
-    set_aside: int = 0
-
-
 def ledger_id(ws: Workspace) -> str:
     """Return the ledger's own id, made once: two projects of one name on one server stay two."""
     if not ws.store.get("ledger_id"):
@@ -53,119 +46,178 @@ def ledger_id(ws: Workspace) -> str:
     return ws.store.get("ledger_id")
 
 
-def studio_project(ws: Workspace, studio: Studio) -> int:
-    """Return the id of our project on the server, made on first use; UsageError when its interface differs."""
+def instance(ws: Workspace, project: object) -> str:
+    """Return what makes annotation ids of one Label Studio project unique.
+
+    Not the address: the same server on another port holds the same answers.
+    """
+    return digest("instance", ledger_id(ws), project)
+
+
+# ---- the projects on the server: one for all, or one for each expert, and one for adjudication
+
+
+def place_of(ws: Workspace, batch: Mapping[str, Any], expert: str) -> str:
+    """Return the name of the project that a batch has for an expert, "" for the one that all share."""
+    place = ADJUDICATION if batch["role"] == ADJUDICATION else expert
+    return place if batch["schema"] == ws.schema.version else f"{place}#{batch['schema']}"
+
+
+def places(ws: Workspace) -> dict[str, int]:
+    """Return the projects that were made on the server, by their names here."""
+    found = ws.store.named(PLACE)
+    return {name.removeprefix(PLACE).removeprefix(":"): int(number) for name, number in found.items()}
+
+
+def config_of(ws: Workspace, place: str) -> str:
+    """Return the labelling interface of a project: adjudicators see what was answered, nobody else does."""
     from toughcall.annotate.tasks import labelling_config
 
-    config = labelling_config(ws.schema)
-    stored = ws.store.get("studio_project")
-    title = ws.project.studio.title or f"{ws.project.name[:40]} {ws.project.kind}"[:50]
+    return labelling_config(schema_of(ws, place), answers=place.partition("#")[0] == ADJUDICATION)
+
+
+def schema_of(ws: Workspace, place: str) -> Schema:
+    """Return what a project asks: the present labels, or those it was made for before they changed."""
+    version = place.partition("#")[2]
+    return ws.store.schema(version) if version else ws.schema
+
+
+def studio_project(ws: Workspace, studio: Studio, place: str = "") -> int:
+    """Return the id of one of our projects on the server, made on first use."""
+    stored = places(ws).get(place)
+    place = place.partition("#")[0]
+    title = ws.project.studio.title or f"{ws.project.name[:40]} {ws.project.kind}"
+    ending = f" · {place.partition('@')[0][:20]}" if place else ""
     number = studio.ensure_project(
-        title,
-        config,
+        title[: 50 - len(ending)] + ending,
+        config_of(ws, place),
         description=ws.project.guideline,
-        project=int(stored) if stored else None,
-        overlap=ws.project.studio.overlap,
-        owner=ledger_id(ws),
+        project=stored,
+        overlap=1 if place else ws.project.studio.overlap,
+        owner=f"{ledger_id(ws)}{place}",
     )
-    ws.store.put("studio_project", str(number))
-    problem = studio.config_problem(number, config, ws.schema)
-    if problem:
-        raise UsageError(problem)
+    if number != stored:
+        ws.store.put(f"{PLACE}:{place}" if place else PLACE, str(number))
     return number
 
 
-def push(ws: Workspace) -> Pushed:
-    """Send every open batch; each item once, however often this runs and whatever fails on the way."""
-    from toughcall.annotate import sync
-    from toughcall.annotate.tasks import to_tasks
+def where(ws: Workspace, url: str) -> str:
+    """Return the addresses at which experts answer."""
+    found = [(place, f"{url}/projects/{number}/data") for place, number in sorted(places(ws).items())]
+    found = [(place, page) for place, page in found if place != ADJUDICATION and "#" not in place]
+    return ", ".join(f"{page} ({place})" if place else page for place, page in found) or url
 
+
+# ---- out
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: read = sent + already there + set aside; `gone`: sent before, deleted there since."""
+
+    project: int
+    sent: int = 0
+    already: int = 0
+    removed: int = 0
+    set_aside: int = 0
+    gone: int = 0
+
+    def __add__(self, more: Pushed) -> Pushed:
+        """Return both together, with the project of the second."""
+        counted = ("sent", "already", "removed", "set_aside", "gone")
+        counts = [getattr(self, one) + getattr(more, one) for one in counted]
+        return Pushed(more.project, *counts)
+
+
+def plan_tasks(ws: Workspace, batch: Batch, role: str) -> None:
+    """Decide who answers what of a batch and note it, once: by expert where they are named, else by whoever comes."""
+    if ws.store.tasks(batch.name):
+        return
+    settings = ws.project.studio
+    items = [pick.item for pick in batch.picks]
+    if role == ADJUDICATION:
+        due = {(item, settings.adjudicator): 1 for item in items}
+    elif settings.experts:
+        from toughcall.experts import assigned
+
+        due = {(item, expert): 1 for item, experts in assigned(ws, batch).items() for expert in experts}
+    else:
+        again = {pick.item for pick in batch.picks if pick.reason in (GOLD, "relabel")}
+        due = {(item, ""): 1 if item in again else settings.overlap for item in items}
+    ws.store.add_tasks(batch.name, due)
+
+
+def push(ws: Workspace, *, again: bool = False) -> Pushed:
+    """Send every open batch; each item once, however often this runs and whatever fails on the way.
+
+    What was sent and is deleted there is told, and sent anew only with `again`.
+    """
     waiting = [row for row in ws.store.batches() if row["state"] != "done"]
     if not waiting:
         return Pushed(0)
     studio = connect(ws)
-    number = studio_project(ws, studio)
-    total = Pushed(number)
+    total = Pushed(0)
+    means = ws.store.meanings(ws.schema.version)
     for row in waiting:
         batch = ws.store.batch(row["name"])
+        if batch.schema != ws.schema.version and row["state"] == "sent" and batch.schema in means:
+            # its answers are read and translated; nothing new is asked in those words
+            continue
         if batch.schema != ws.schema.version:
             raise UsageError(
-                f"batch {batch.name} was made for other labels: restore [labels] in project.toml to send it"
+                f"batch {batch.name} was made for other labels: restore [labels] in project.toml to send it, "
+                "or say what they mean now: toughcall map EARLIER=PRESENT"
             )
-        tasks, bad = to_tasks(batch, ws.pool.items([pick.item for pick in batch.picks]), ws.schema)
-        done = sync.push(studio, number, tasks, progress=ws.telling.bar(f"pushing {batch.name}"))
-        refused = [*bad, *done.set_aside]
-        ws.note_set_aside("push", refused)
-        present = {task["data"]["uid"] for task in tasks} - {found.where for found in done.set_aside}
-        lost = [pick.item for pick in batch.picks if pick.item not in present]
-        studio.set_model_version(number, batch.model)
+        plan_tasks(ws, batch, row["role"])
+        lost: set[str] = set()
+        for expert in sorted({expert for _, _, expert, _, _ in ws.store.tasks(batch.name)}):
+            done, bad = _push_to(ws, studio, row, expert, again=again)
+            lost |= bad
+            total += done
         ws.store.mark_batch(batch.name, "sent", lost)
-        total = Pushed(
-            number,
-            total.sent + done.sent,
-            total.already + done.already,
-            total.removed + done.removed,
-            total.set_aside + len(refused),
-        )
     return total
 
 
-@dataclass(frozen=True)
-class Pulled:
-    """What a pull found: answers read, how many were new, how many set aside, open items per batch."""
+def _push_to(
+    ws: Workspace, studio: Studio, row: Mapping[str, Any], expert: str, *, again: bool
+) -> tuple[Pushed, set[str]]:
+    """Send one expert's part of a batch; return what that did and the items that could not be sent."""
+    from toughcall.annotate import sync
+    from toughcall.annotate.tasks import to_tasks
 
-    read: int = 0
-    new: int = 0
-    set_aside: int = 0
-    waiting: Mapping[str, int] = field(default_factory=dict)
+    batch, place = ws.store.batch(row["name"]), place_of(ws, row, expert)
+    number = studio_project(ws, studio, place)
+    problem = studio.config_problem(number, config_of(ws, place), ws.schema)
+    if problem:
+        raise UsageError(problem)
+    states = {item: state for _, item, who, _, state in ws.store.tasks(batch.name) if who == expert}
+    there, removed = sync.reconcile(studio, number, batch.name) if "sent" in states.values() else (set(), 0)
+    gone = [item for item, state in states.items() if state == "gone" or (state == "sent" and item not in there)]
+    send = {item for item, state in states.items() if state == "planned"} | set(gone if again else ())
+    mine = dataclasses.replace(batch, picks=tuple(pick for pick in batch.picks if pick.item in send))
+    told = _told(ws, sorted(send)) if row["role"] == ADJUDICATION else None
+    items = ws.pool.items([pick.item for pick in mine.picks])
+    tasks, bad = to_tasks(mine, items, ws.schema, blind=ws.project.studio.blind, answers=told)
+    who = f" to {expert}" if expert else ""
+    done = sync.push(studio, number, tasks, progress=ws.telling.bar(f"pushing {batch.name}{who}"))
+    refused = [*bad, *done.set_aside]
+    ws.note_set_aside("push", refused)
+    present = {task["data"]["uid"] for task in tasks} - {found.where for found in done.set_aside}
+    ws.store.mark_tasks(batch.name, expert, present, "sent")
+    ws.store.mark_tasks(batch.name, expert, send - present, "set_aside")
+    if mine.picks:
+        studio.set_model_version(number, batch.model)
+    if gone and not again:
+        ws.telling.say(
+            f"{len(gone)} items of batch {batch.name} were deleted in Label Studio and are not sent anew: "
+            "toughcall push --again sends them"
+        )
+    counts = (done.sent, done.already + len(there & states.keys()), removed + done.removed, len(refused))
+    return Pushed(number, *counts, 0 if again else len(gone)), send - present
 
 
-def note_gone(ws: Workspace, present: Collection[str]) -> list[str]:
-    """Note the answers that two complete pulls in a row did not find any more, and return their keys (C45).
+def _told(ws: Workspace, items: Sequence[str]) -> dict[str, str]:
+    """Return what was answered so far, in words and without names, for those who decide."""
+    from toughcall.experts import told
 
-    What was deleted in Label Studio, by whomever, is told and stays a label here: only an expert's other
-    answer takes a label's place.
-    """
-    noted = {key for _, event in ws.store.events("gone") for key in event["keys"]}
-    absent = {a.key for a in ws.store.answers() if a.source == "person"} - set(present) - noted
-    before = set(json.loads(ws.store.get("absent", "[]")))
-    gone = sorted(absent & before)
-    if gone:
-        ws.store.add_event("gone", {"keys": gone})
-        ws.telling.say(f"{len(gone)} answers are no longer in Label Studio; they stay in the ledger as they were")
-    left = json.dumps(sorted(absent - before))
-    if left != ws.store.get("absent", "[]"):
-        ws.store.put("absent", left)
-    return gone
-
-
-def pull(ws: Workspace) -> Pulled:
-    """Read every answer from Label Studio into the ledger; the same pull twice adds nothing."""
-    from toughcall.annotate.answers import read_answers
-
-    stored = ws.store.get("studio_project")
-    batches = ws.store.batches()
-    if not stored or not batches:
-        return Pulled()
-    studio = connect(ws)
-    ws.telling.say("reading answers from Label Studio")
-    number = studio_project(ws, studio)
-    # the type table may have changed since a batch was sent: every answer is kept, `split` leaves out the illegal
-    schemas = {row["name"]: dataclasses.replace(ws.store.schema(row["schema"]), types=()) for row in batches}
-    sent = ws.pool.items({pick.item for _, pick in ws.store.picks()})
-    # not the address: the same server on another port holds the same answers
-    instance = digest("instance", ledger_id(ws), number)
-    answers, bad = read_answers(studio.export(number), schemas, sent, instance)
-    new = ws.store.add_answers(answers)
-    ws.note_set_aside("pull", bad)
-    note_gone(ws, {answer.key for answer in answers})
-    done: dict[str, int] = {}
-    for answer in ws.store.answers():
-        done[answer.item] = done.get(answer.item, 0) + (answer.outcome != "deleted")
-    waiting = {}
-    for row in batches:
-        missing = sum(done.get(p.item, 0) < ws.project.studio.overlap for p in ws.store.batch(row["name"]).picks)
-        waiting[row["name"]] = missing
-        if not missing and row["state"] == "sent":
-            ws.store.mark_batch(row["name"], "done")
-    return Pulled(len(answers), new, len(bad), waiting)
+    return told(ws, items)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toughcall import reading
-from toughcall.exchange import connect, pull, push
+from toughcall.exchange import connect, push
 from toughcall.pairing import candidates
 from toughcall.pool import Added
 from toughcall.records import Answer, Batch, Pick, Scores, SetAside, UsageError, digest
 from toughcall.schema import names_of
 from toughcall.settings import Columns
+from toughcall.taking import pull
 from toughcall.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -50,6 +50,11 @@ def _at_least(low: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and value >= low
 
 
+def _people(value: Any) -> bool:
+    good = all(isinstance(one, str) and re.fullmatch(r"[^@\s#:/]+@[^@\s#:/]+", one) for one in value)
+    return good and len(set(value)) == len(value)
+
+
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.text": (bool, "the name of a column"),
     "data.separator": (bool, "at least one character"),
@@ -76,6 +81,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.smoothing": (lambda v: 0 <= v < 0.5, "a number from 0 to below 0.5"),
     "train.adjust": (lambda v: v >= 0, "a number from 0"),
     "studio.overlap": (_at_least(1), "a whole number from 1"),
+    "studio.experts": (_people, "a list of different e-mail addresses"),
+    "studio.adjudicator": (lambda v: not v or _people([v]), "an e-mail address"),
+    "studio.gold": (lambda v: 0 <= v <= 0.5, "a share from 0 to 0.5"),
+    "studio.relabel": (lambda v: 0 <= v <= 0.5, "a share from 0 to 0.5"),
     "studio.port": (lambda v: isinstance(v, int) and 0 <= v < 65536, "a port number, 0 = any free one"),
 }
 
@@ -198,7 +207,10 @@ def parse(text: str, root: Path, kinds: Mapping[str, Asks]) -> Project:
             errors.append(f"unknown key mine.quotas.{reason}{near(reason, reasons)}")
         elif kind in kinds and reason not in kinds[kind].reasons:
             errors.append(f"mine.quotas.{reason} is not for kind {kind}: choose {', '.join(kinds[kind].reasons)}")
-    url = made_sections["studio"].url
+    studio: StudioSettings = made_sections["studio"]
+    if studio.experts and studio.overlap > len(studio.experts):
+        errors.append(f"studio.overlap is {studio.overlap}, but studio.experts names {len(studio.experts)} people")
+    url = studio.url
     if url and not URL.fullmatch(url):
         errors.append(
             "studio.url must be http://HOST or https://HOST, with port and path if need be; a user, password or token "

@@ -127,12 +127,14 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
     `recipe`: a name in `model.recipes.RECIPES` or "auto" (default: the project's). `force`: also when nothing
     is new, and against the veto of the difficulty meter.
     """
+    from toughcall.mapping import strangers
+
     recipe = recipe or ws.project.train.recipe
-    strangers = {v: n for v, n in ws.store.answered_schemas().items() if v != ws.schema.version}
-    if strangers:
+    if others := strangers(ws):
         raise UsageError(
-            f"{sum(strangers.values())} labels were given under other [labels] (schema {', '.join(strangers)}): "
-            "restore them in project.toml, a label outside its schema never trains"
+            f"{sum(others.values())} labels were given under other [labels] (schema {', '.join(others)}): restore them "
+            "in project.toml, or say what they mean now with toughcall map EARLIER=PRESENT; a label outside its schema "
+            "never trains"
         )
     train, held, items, left = ws.split()
     # rules and weights are no part of an answer, but of what is learnt from it
@@ -274,19 +276,21 @@ def rollback(ws: Workspace) -> str:
 def one_round(ws: Workspace, *, anyway: bool = False, as_json: bool = False) -> None:
     """Pull, and when the batch is answered: retrain, judge, promote what won, mine, push."""
     from toughcall import loop
+    from toughcall.exchange import where
+    from toughcall.experts import torn
     from toughcall.status import told
+    from toughcall.taking import asking
 
     server = loop.connect(ws)
-    open_batches = [row for row in ws.store.batches() if row["state"] != "done"]
+    open_batches = [row for row in ws.store.batches() if row["state"] != "done" and not row["role"]]
     found = loop.pull(ws)
     if found.new:
         ws.telling.say(f"{found.new} new answers")
-    waiting = sum(found.waiting.values())
+    waiting = asking(ws, found.waiting)
     fresh = [row for row in open_batches if row["state"] == "planned"]
     if waiting and not fresh and not anyway:
-        number = ws.store.get("studio_project")
         ws.telling.say(
-            f"{waiting} items are still waiting for an answer at {server.url}/projects/{number}/data "
+            f"{waiting} items are still waiting for an answer at {where(ws, server.url)} "
             "(button: Label All Tasks); run toughcall round again when they are done, or --anyway to go on without them"
         )
         return
@@ -306,5 +310,6 @@ def one_round(ws: Workspace, *, anyway: bool = False, as_json: bool = False) -> 
             return
         ws.telling.say(f"batch {batch.name}: {len(batch.picks)} items, chosen by {batch.model}")
     pushed = loop.push(ws)
-    page = f"{server.url}/projects/{pushed.project}/data"
-    ws.telling.say(f"{pushed.sent} items wait for the experts at {page} (button: Label All Tasks)")
+    ws.telling.say(f"{pushed.sent} items wait for the experts at {where(ws, server.url)} (button: Label All Tasks)")
+    if disputed := torn(ws):
+        ws.telling.say(f"{len(disputed)} items are in disagreement: toughcall adjudicate asks somebody to decide")

@@ -94,6 +94,18 @@ class Schema:
                 return f"{name} is {number:g}, outside {known[name].low:g} to {known[name].high:g}"
         return ""
 
+    def translated(self, value: Value, means: Mapping[str, str]) -> Value | None:
+        """Return an answer given under other labels in these, None when it says nothing here.
+
+        `means`: for a label or dimension of theirs the one here, "" where there is none; its own name otherwise.
+        """
+        labels = tuple(dict.fromkeys(means.get(one, one) for one in chosen_of(value)))
+        numbers = {means.get(name, name): number for name, number in numbers_of(value).items()}
+        kept: Value = (*(one for one in labels if one), *((name, number) for name, number in numbers.items() if name))
+        if (value and not kept) or self.check(kept):
+            return None
+        return self.ordered(kept)
+
     def ordered(self, value: Value) -> Value:
         """Return an answer with labels and dimensions in the schema's order."""
         chosen, numbers = chosen_of(value), numbers_of(value)

@@ -72,6 +72,17 @@ class StudioSettings:
     url: str = ""
     port: int = 0
     overlap: int = 1
+    """So many people answer each item."""
+    experts: tuple[str, ...] = ()
+    """E-mail addresses: each expert gets a project of their own there, and items are assigned by us."""
+    adjudicator: str = ""
+    """Who decides what experts disagree on; "" = whoever opens that project."""
+    blind: bool = True
+    """Whether tasks say nothing of what a model thinks."""
+    gold: float = 0.0
+    """The share of each batch that is asked to check on who answers: items whose answer is known."""
+    relabel: float = 0.1
+    """The share of a batch that may go to asking a second person, where that is worth more than a new item."""
     title: str = ""
     folder: str = ""
     """Where the local server keeps its data; "" = the project's own folder `studio`."""

@@ -107,6 +107,7 @@ def status_rows(ws: Workspace) -> list[tuple[str, list[dict[str, Any]]]]:
             "state": b["state"],
             "items": b["size"],
             "answered": b["answered"],
+            "waiting": b["waiting"],
             "scored by": b["model"],
         }
         for b in ws.store.batches()
@@ -139,11 +140,11 @@ def next_step(
     """Return (one sentence, the command that makes sense now)."""
     if not records:
         return "Import your records:", "toughcall import FILE --text COLUMN"
-    waiting = [row for row in batches if row["state"] != "done"]
+    waiting = [row for row in batches if row["state"] != "done" and not row.get("role")]
     if waiting and waiting[-1]["state"] == "planned":
         return "The newest batch is chosen but not sent yet:", "toughcall push"
     if waiting:
-        left = max(0, waiting[-1]["size"] - waiting[-1]["answered"])
+        left = waiting[-1]["waiting"]
         if not left:
             return "Every item of the newest batch is answered:", "toughcall round"
         wait = "1 item waits" if left == 1 else f"{left} items wait"

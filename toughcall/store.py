@@ -2,169 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import sqlite3
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toughcall.records import (
-    Answer,
-    Batch,
-    BusyError,
-    DiskError,
-    IntegrityError,
-    Label,
-    Part,
-    Pick,
-    SetAside,
-    UsageError,
-    Value,
-)
-from toughcall.schema import Schema, chosen_of, numbers_of, schema_from, value_of
-
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-    CREATE TABLE schemas (version TEXT PRIMARY KEY, content TEXT NOT NULL) STRICT;
-    CREATE TABLE parts (
-        record TEXT PRIMARY KEY, part TEXT NOT NULL CHECK (part IN ('train', 'test')), grp TEXT NOT NULL
-    ) STRICT;
-    CREATE TRIGGER parts_frozen BEFORE UPDATE OF part ON parts WHEN old.part <> new.part
-        BEGIN SELECT raise(ABORT, 'a split is frozen'); END;
-    CREATE TABLE batches (
-        seq INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, schema TEXT NOT NULL, model TEXT NOT NULL,
-        shortfall TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sent', 'done'))
-    ) STRICT;
-    CREATE TABLE picks (
-        batch TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, score REAL NOT NULL, rank INTEGER NOT NULL,
-        probability REAL NOT NULL, note TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'planned', PRIMARY KEY (batch, item)
-    ) STRICT;
-    CREATE TABLE answers (
-        seq INTEGER PRIMARY KEY, key TEXT NOT NULL, content TEXT NOT NULL, item TEXT NOT NULL, annotator TEXT NOT NULL,
-        outcome TEXT NOT NULL CHECK (outcome IN ('label', 'skip', 'cant_tell', 'deleted')), value TEXT NOT NULL,
-        batch TEXT NOT NULL, schema TEXT NOT NULL, source TEXT NOT NULL, trust TEXT NOT NULL, at TEXT NOT NULL,
-        seconds REAL, origin TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX answers_key ON answers (key, seq);
-    CREATE INDEX answers_item ON answers (item);
-    CREATE TABLE set_aside (
-        seq INTEGER PRIMARY KEY, stage TEXT NOT NULL, place TEXT NOT NULL, reason TEXT NOT NULL, raw TEXT NOT NULL,
-        UNIQUE (stage, place, reason)
-    ) STRICT;
-    CREATE TABLE events (seq INTEGER PRIMARY KEY, verb TEXT NOT NULL, content TEXT NOT NULL) STRICT;
-    CREATE VIEW current AS
-        SELECT * FROM answers WHERE seq IN (SELECT max(seq) FROM answers GROUP BY key) AND outcome <> 'deleted';
-    CREATE TRIGGER answers_kept BEFORE DELETE ON answers BEGIN SELECT raise(ABORT, 'answers are append-only'); END;
-    CREATE TRIGGER answers_fixed BEFORE UPDATE ON answers BEGIN SELECT raise(ABORT, 'answers are append-only'); END;
-    """,
-)
+from toughcall.ledger import Ledger
+from toughcall.records import Answer, Batch, IntegrityError, Label, Part, Pick, UsageError
+from toughcall.schema import Schema, schema_from, value_of
+from toughcall.voting import decided
 
 
-def _storable(text: str) -> str:
-    # a file's name or a cut text may hold what UTF-8 does not
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _means(answers: Sequence[Answer]) -> list[tuple[str, float]]:
-    """Return the mean of the numbers given on each dimension, in the order they were first given.
-
-    Exact, so that a mean of numbers inside their range is inside it too, whoever answered first.
-    """
-    given: dict[str, list[float]] = {}
-    for answer in answers:
-        for name, number in numbers_of(answer.value).items():
-            given.setdefault(name, []).append(number)
-    return [(name, statistics.mean(numbers)) for name, numbers in given.items()]
-
-
-class Store:
-    """One project's ledger. Reading never blocks; writing is one transaction a call."""
+class Store(Ledger):
+    """One project's ledger: schemas, the split, batches and their tasks, answers."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        if not create and not path.exists():
-            raise UsageError(
-                f"no ledger {path}: make the project with toughcall init, or restore the file from a backup"
-            )
-        self.path = path
+        super().__init__(path, create=create)
         self._frozen: tuple[tuple[int, int], tuple[dict[str, Part], dict[str, str]]] | None = None
-        try:
-            self.base = sqlite3.connect(path, timeout=30, isolation_level=None)
-            try:
-                self.base.execute("PRAGMA journal_mode = WAL")
-                self.base.execute("PRAGMA synchronous = FULL")
-                self._migrate()
-            except BaseException:
-                self.base.close()
-                raise
-        except sqlite3.OperationalError as error:
-            raise DiskError(f"cannot open {path}: {error}; check the disk and the folder's permissions") from None
-        except sqlite3.DatabaseError as error:
-            raise IntegrityError(
-                f"{path} is damaged ({error}): restore it from a backup, then run toughcall doctor"
-            ) from None
-
-    def close(self) -> None:
-        """Close the file."""
-        self.base.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _migrate(self) -> None:
-        version = int(self.base.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            raise UsageError(
-                f"{self.path} has format {version}, this toughcall knows {len(MIGRATIONS)}: install the newer toughcall"
-            )
-        if 0 < version < len(MIGRATIONS):
-            backup = self.path.with_suffix(f".v{version}.sqlite")
-            if not backup.exists():
-                aside = backup.with_suffix(".part")
-                aside.unlink(missing_ok=True)
-                self.base.execute("VACUUM INTO ?", (str(aside),))
-                aside.replace(backup)
-        for number in range(version, len(MIGRATIONS)):
-            self.base.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
-            )
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is done inside, or nothing of it."""
-        try:
-            self.base.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.base
-                self.base.execute("COMMIT")
-            except BaseException:
-                if self.base.in_transaction:
-                    self.base.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise BusyError(f"{self.path} is locked by another program: wait, then run this again") from None
-            raise DiskError(
-                f"cannot write {self.path}: {error}; free some space and run the same command again"
-            ) from None
 
     # ---- settings, schemas, splits
-
-    def get(self, key: str, default: str = "") -> str:
-        """Return a small stored value by name."""
-        row = self.base.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else default
-
-    def put(self, key: str, value: str) -> None:
-        """Store a small value by name."""
-        with self.transaction() as base:
-            base.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def add_schema(self, schema: Schema) -> None:
         """Remember a schema under its version; writes only when it is new, so that a reader never waits."""
@@ -206,18 +63,18 @@ class Store:
         """Return the group of every record that has one: records of one group never straddle a split."""
         return dict(self._split()[1])
 
-    # ---- batches
+    # ---- batches and their tasks
 
     def next_batch_name(self) -> str:
         """Return the name of the batch to come: b001, b002 and so on."""
         return f"b{int(self.base.execute('SELECT count(*) FROM batches').fetchone()[0]) + 1:03d}"
 
-    def add_batch(self, batch: Batch) -> None:
-        """Save a batch before anything of it is sent."""
+    def add_batch(self, batch: Batch, role: str = "") -> None:
+        """Save a batch before anything of it is sent; `role` as in `voting`."""
         with self.transaction() as base:
             base.execute(
-                "INSERT INTO batches (name, schema, model, shortfall) VALUES (?, ?, ?, ?)",
-                (batch.name, batch.schema, batch.model, json.dumps(dict(batch.shortfall))),
+                "INSERT INTO batches (name, schema, model, shortfall, role) VALUES (?, ?, ?, ?, ?)",
+                (batch.name, batch.schema, batch.model, json.dumps(dict(batch.shortfall)), role),
             )
             base.executemany(
                 "INSERT INTO picks (batch, item, reason, score, rank, probability, note) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -225,12 +82,22 @@ class Store:
             )
 
     def batches(self) -> list[dict[str, Any]]:
-        """Return name, schema, model, state and counts of every batch, oldest first."""
+        """Return name, schema, model, state, role and counts of every batch, oldest first.
+
+        `size` counts its items, `answered` those that have one answer, `waiting` those that lack one they are to get.
+        """
         rows = self.base.execute(
-            "SELECT name, schema, model, state, shortfall, (SELECT count(*) FROM picks WHERE batch = name),"
-            " (SELECT count(DISTINCT item) FROM current WHERE batch = name) FROM batches ORDER BY seq"
+            "WITH given AS (SELECT batch, item, count(DISTINCT annotator) AS n FROM current GROUP BY batch, item),"
+            " wanted AS (SELECT batch, item, sum(CASE state WHEN 'gone' THEN 0 ELSE due END) AS n FROM tasks"
+            "   WHERE state <> 'set_aside' GROUP BY batch, item),"
+            " counts AS (SELECT p.batch AS name, count(*) AS size, sum(g.n IS NOT NULL) AS answered,"
+            "   sum(p.state <> 'set_aside' AND coalesce(g.n, 0) < coalesce(w.n, 1)) AS waiting"
+            "   FROM picks p LEFT JOIN given g USING (batch, item) LEFT JOIN wanted w USING (batch, item)"
+            "   GROUP BY p.batch)"
+            " SELECT name, schema, model, state, role, shortfall, coalesce(size, 0), coalesce(answered, 0),"
+            " coalesce(waiting, 0) FROM batches LEFT JOIN counts USING (name) ORDER BY seq"
         )
-        names = ("name", "schema", "model", "state", "shortfall", "size", "answered")
+        names = ("name", "schema", "model", "state", "role", "shortfall", "size", "answered", "waiting")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [{**row, "shortfall": json.loads(row["shortfall"])} for row in found]
 
@@ -253,6 +120,49 @@ class Store:
             base.executemany(
                 "UPDATE picks SET state = 'set_aside' WHERE batch = ? AND item = ?",
                 [(name, item) for item in set_aside],
+            )
+
+    def adopt_planned(self, schema: str) -> None:
+        """Let batches of which nothing was sent ask for the labels of another schema."""
+        with self.transaction() as base:
+            base.execute("UPDATE batches SET schema = ? WHERE state = 'planned'", (schema,))
+
+    def add_tasks(self, batch: str, due: Mapping[tuple[str, str], int]) -> None:
+        """Note who is to answer what: (item, expert) → how many answers; what is noted already stays as it is."""
+        with self.transaction() as base:
+            base.executemany(
+                "INSERT OR IGNORE INTO tasks (batch, item, expert, due) VALUES (?, ?, ?, ?)",
+                [(batch, item, expert, n) for (item, expert), n in due.items()],
+            )
+
+    def tasks(self, batch: str = "") -> list[tuple[str, str, str, int, str]]:
+        """Return (batch, item, expert, answers due, state) of a batch's tasks, of all batches for ""."""
+        rows = self.base.execute(
+            "SELECT batch, item, expert, due, state FROM tasks WHERE ? IN ('', batch) ORDER BY batch, item, expert",
+            (batch,),
+        )
+        return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), str(r[4])) for r in rows]
+
+    def mark_tasks(self, batch: str, expert: str, items: Iterable[str], state: str) -> None:
+        """Set the state of one expert's tasks: planned, sent, gone or set_aside."""
+        with self.transaction() as base:
+            base.executemany(
+                "UPDATE tasks SET state = ? WHERE batch = ? AND expert = ? AND item = ?",
+                [(state, batch, expert, item) for item in items],
+            )
+
+    def seen(self, project: int) -> dict[int, int]:
+        """Return how many answers each task of a Label Studio project had when it was last read."""
+        rows = self.base.execute("SELECT task, answers FROM seen WHERE project = ?", (project,))
+        return {int(row[0]): int(row[1]) for row in rows}
+
+    def mark_seen(self, project: int, answers: Mapping[int, int], *, whole: bool = False) -> None:
+        """Note how many answers tasks have; `whole`: these are all tasks that have any."""
+        with self.transaction() as base:
+            if whole:
+                base.execute("DELETE FROM seen WHERE project = ?", (project,))
+            base.executemany(
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", [(project, task, n) for task, n in answers.items()]
             )
 
     def asked(self) -> set[str]:
@@ -325,69 +235,46 @@ class Store:
             for r in rows
         ]
 
-    def labels(self, schema: str) -> tuple[list[Label], list[str]]:
-        """Return (agreed labels by item id, ids in disagreement) of one schema version.
+    def meanings(self, schema: str) -> dict[str, dict[str, str]]:
+        """Return, for each other schema version whose labels were said to mean some of this one, what each means."""
+        found: dict[str, dict[str, str]] = {}
+        for _, event in self.events("mapping"):
+            if event["to"] == schema:
+                found |= event["from"]
+        return found
 
-        The rule: an item's label is the answer more annotators gave than any other, with the mean of their
-        numbers on each dimension; a tie is a disagreement and neither trains nor evaluates. Where a person
-        answered, only persons vote: an imported or made label is what they were asked to check. Skips and
-        "can't tell" do not vote.
-        """
-        votes: dict[str, dict[str, Answer]] = {}
+    def valid(self, schema: str) -> list[Answer]:
+        """Return the current answers that say something under a schema: given under it, or translated to it."""
+        means = self.meanings(schema)
+        target = self.schema(schema) if means else None
+        found: list[Answer] = []
         for answer in self.answers():
-            if answer.outcome == "label" and answer.schema == schema:
-                votes.setdefault(answer.item, {})[answer.annotator] = answer
-        labels: list[Label] = []
-        torn: list[str] = []
-        for item in sorted(votes):
-            said: dict[Value, list[Answer]] = {}
-            persons = [answer for answer in votes[item].values() if answer.source == "person"]
-            for answer in persons or votes[item].values():
-                said.setdefault(tuple(sorted(chosen_of(answer.value))), []).append(answer)
-            ranked = sorted(said.values(), key=len, reverse=True)
-            if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
-                torn.append(item)
-                continue
-            first = min(ranked[0], key=lambda answer: answer.trust != "gold")
-            value: Value = (*chosen_of(first.value), *_means(ranked[0]))
-            labels.append(Label(item, value, first.source, first.trust, first.batch, len(ranked[0])))
-        return labels, torn
+            if answer.schema == schema:
+                found.append(answer)
+            elif target is not None and answer.schema in means and answer.outcome == "label":
+                value = target.translated(answer.value, means[answer.schema])
+                if value is not None:
+                    found.append(dataclasses.replace(answer, value=value, schema=schema))
+        return found
+
+    def labels(self, schema: str) -> tuple[list[Label], list[str]]:
+        """Return (agreed labels by item id, ids in disagreement) of one schema version, by `voting.decided`."""
+        return decided(self.valid(schema))
+
+    def add_raw(self, project: int, tasks: Mapping[str, str]) -> None:
+        """Keep tasks that hold an answer which could not be read, as they came: digest → JSON."""
+        with self.transaction() as base:
+            base.executemany(
+                "INSERT OR IGNORE INTO raw (project, key, task) VALUES (?, ?, ?)",
+                [(project, key, task) for key, task in tasks.items()],
+            )
+
+    def raw(self) -> list[tuple[int, str]]:
+        """Return (project, JSON of the task) of everything that could not be read, oldest first."""
+        rows = self.base.execute("SELECT project, task FROM raw ORDER BY seq")
+        return [(int(row[0]), str(row[1])) for row in rows]
 
     def answered_schemas(self) -> dict[str, int]:
         """Return how many current labels there are under each schema version."""
         rows = self.base.execute("SELECT schema, count(*) FROM current WHERE outcome = 'label' GROUP BY schema")
         return {str(row[0]): int(row[1]) for row in rows}
-
-    # ---- what was set aside, and what happened
-
-    def add_set_aside(self, stage: str, found: Iterable[SetAside]) -> int:
-        """Remember rows that were not used, once each; return how many are new."""
-        with self.transaction() as base:
-            before = base.total_changes
-            base.executemany(
-                "INSERT OR IGNORE INTO set_aside (stage, place, reason, raw) VALUES (?, ?, ?, ?)",
-                [(stage, _storable(s.where), _storable(s.reason), _storable(s.raw)) for s in found],
-            )
-            return base.total_changes - before
-
-    def set_aside(self) -> list[tuple[str, SetAside]]:
-        """Return (stage, what) of everything set aside, oldest first."""
-        rows = self.base.execute("SELECT stage, place, reason, raw FROM set_aside ORDER BY seq")
-        return [(row[0], SetAside(*row[1:])) for row in rows]
-
-    def add_event(self, verb: str, content: Mapping[str, Any]) -> None:
-        """Append what a command decided, as JSON."""
-        with self.transaction() as base:
-            base.execute(
-                "INSERT INTO events (verb, content) VALUES (?, ?)", (verb, json.dumps(dict(content), allow_nan=False))
-            )
-
-    def events(self, verb: str = "") -> list[tuple[str, dict[str, Any]]]:
-        """Return (verb, content) of the events, oldest first."""
-        rows = self.base.execute("SELECT verb, content FROM events WHERE ? IN ('', verb) ORDER BY seq", (verb,))
-        return [(row[0], json.loads(row[1])) for row in rows]
-
-    def damage(self) -> list[str]:
-        """Return what SQLite's own check finds wrong, a sentence each."""
-        found = [str(row[0]) for row in self.base.execute("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else [f"{self.path}: {line}" for line in found]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fakes.browser import CHROMIUM, MISSING
+from fakes.expert import exported
 
 from toughcall.annotate import server, sync
 from toughcall.annotate.answers import read_answers
@@ -216,13 +217,13 @@ class Desk:
         ) as stored:
             self.page.keyboard.press("Control+Enter")
         assert stored.value.status == 201
-        ((note,),) = (task["annotations"] for task in self.studio.export(self.project))
+        ((note,),) = (task["annotations"] for task in exported(self.studio, self.project))
         result: list[dict[str, Any]] = note["result"]
         return result
 
     def read(self) -> tuple[list[Answer], list[SetAside]]:
         """Pull the project and read what was answered."""
-        export = self.studio.export(self.project)
+        export = exported(self.studio, self.project)
         return read_answers(export, {"b001": self.schema}, {self.item.id: self.item}, "here")
 
 
@@ -276,7 +277,7 @@ def test_an_answer_given_by_keyboard_is_read_back(
     page.screenshot(path=folder / f"task-{kind}.png")
     desk.submit()
     answers, aside = read_answers(
-        desk.studio.export(desk.project), {"b001": work.schema}, {work.item.id: work.item}, "x"
+        exported(desk.studio, desk.project), {"b001": work.schema}, {work.item.id: work.item}, "x"
     )
     assert aside == []
     assert [(one.value, one.annotator, one.outcome) for one in answers] == [(work.value, expert[0], "label")]
@@ -310,7 +311,7 @@ def test_a_relation_offers_what_its_types_allow_and_cannot_be_edited(studio_serv
     page.mouse.up()
     page.keyboard.press("2")
     assert [one["value"] for one in desk.submit()] == [{"choices": ["overlies"]}]
-    assert shown(item, STRATA)["html"] == desk.studio.export(desk.project)[0]["data"]["html"]
+    assert shown(item, STRATA)["html"] == exported(desk.studio, desk.project)[0]["data"]["html"]
 
 
 def test_cant_tell_is_one_key_where_only_numbers_are_asked(studio_server: server.Local, page: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from fakes.expert import CONFIG, SCHEMA, Place, answer, hurried, made, task
+from fakes.expert import CONFIG, SCHEMA, Place, answer, exported, hurried, made, task
 from fakes.label_studio import FakeStudio
 
 from toughcall.annotate import studio as studios
@@ -147,11 +147,11 @@ class TestContract:
         number = place.project()
         place.studio.send(number, [task(f"u{n}") for n in range(5)])
         ids = {row["uid"]: row["id"] for row in place.studio.listed(number, "b001")}
-        assert place.studio.export(number) == []
+        assert exported(place.studio, number) == []
         place.hand.answers(ids["u0"], "no")
         place.hand.answers(ids["u0"], "no such label")
         place.hand.answers(ids["u1"], was_cancelled=True)
-        found = {one["data"]["uid"]: one["annotations"] for one in place.studio.export(number)}
+        found = {one["data"]["uid"]: one["annotations"] for one in exported(place.studio, number)}
         assert {uid: len(notes) for uid, notes in found.items()} == {"u0": 2, "u1": 1}
         assert found["u0"][1]["result"][0]["value"]["choices"] == ["no such label"]
         assert [note["was_cancelled"] for note in found["u0"] + found["u1"]] == [False, False, True]

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from fakes.expert import Place
+from fakes.expert import Place, exported
 
 from toughcall.annotate import sync
 from toughcall.annotate.answers import read_answers
@@ -50,7 +50,7 @@ def test_a_task_goes_out_and_its_answer_comes_back(place: Place, kind: str) -> N
     (row,) = place.studio.listed(number, "b001")
     body = {"result": to_result(schema, value)}
     assert place.hand.post(f"/api/tasks/{row['id']}/annotations/", body).status_code == 201
-    export = place.studio.export(number)
+    export = exported(place.studio, number)
     assert {name: export[0]["data"][name] for name in tasks[0]["data"]} == tasks[0]["data"]
     answers, aside = read_answers(export, {"b001": schema}, {item.id: item}, "here")
     assert aside == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from toughcall.annotate import sync
+from toughcall.annotate import pulling, sync
 from toughcall.annotate.studio import Studio
 from toughcall.schema import Schema
 
@@ -70,3 +70,10 @@ def hurried(remote: Any, project: int, tasks: list[dict[str, Any]], **more: Any)
         clock[0] += seconds
 
     return sync.push(remote, project, tasks, wait=wait, now=lambda: clock[0], **more)
+
+
+def exported(studio: Studio, project: int, **more: Any) -> list[dict[str, Any]]:
+    """Return every answered task, as a pull reads them."""
+    found: list[dict[str, Any]] = []
+    pulling.read(studio, project, found.extend, **more)
+    return found

@@ -16,11 +16,12 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+from fakes.handler import FaultyHandler
 from fakes.interface import refused_config, refused_data
+from fakes.listing import matches, page
 
 Answer = tuple[int, Any]
 
@@ -71,6 +72,8 @@ class FakeStudio:
         self.projects: dict[int, Project] = {}
         self.faults: list[Fault] = []
         self.fired = 0
+        self.ticks = 0
+        self.users = {1: self.email}
         self.late: list[Callable[[], Answer]] = []
         self.seen: list[str] = []
         self.after: Callable[[str], None] = lambda request: None
@@ -78,7 +81,7 @@ class FakeStudio:
         self.lock = threading.RLock()
         fake = self
 
-        class Handler(_Handler):
+        class Handler(FaultyHandler):
             studio = fake
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -137,11 +140,16 @@ class FakeStudio:
         kind, _, token = header.partition(" ")
         return (kind == "Token" and token == self.token) or (kind == "Bearer" and token in self.access)
 
+    def now(self) -> str:
+        """Return the server's time, later with every look."""
+        self.ticks += 1
+        return f"2026-11-21T12:{self.ticks // 60000:02}:{self.ticks // 1000 % 60:02}.{self.ticks % 1000:03}000Z"
+
     def whoami(self, *, query: dict[str, str], body: Any) -> Answer:
         return 200, {"id": 1, "email": self.email, "username": ""}
 
     def people(self, **_: Any) -> Answer:
-        return 200, [{"id": 1, "email": self.email}]
+        return 200, [{"id": number, "email": email} for number, email in self.users.items()]
 
     def version(self, *, query: dict[str, str], body: Any) -> Answer:
         return 200, {"release": "1.23.2", "edition": "Community"}
@@ -213,6 +221,7 @@ class FakeStudio:
             new = max((i for p in self.projects.values() for i in p.tasks), default=0) + 1
             one.tasks[new] = {
                 "id": new,
+                "updated_at": self.now(),
                 "data": copy.deepcopy(task["data"]),
                 "meta": task.get("meta", {}),
                 "predictions": copy.deepcopy(task.get("predictions", [])),
@@ -224,17 +233,20 @@ class FakeStudio:
     def export(self, number: int, *, query: dict[str, str], body: Any) -> Answer:
         if number not in self.projects:
             return 404, "<!doctype html>"
-        return 200, copy.deepcopy([task for task in self.projects[number].tasks.values() if task["annotations"]])
+        wanted = {int(one) for one in query.get("ids[]", "").split() if one}
+        tasks = [one for one in self.projects[number].tasks.values() if one["annotations"]]
+        return 200, copy.deepcopy([one for one in tasks if not wanted or one["id"] in wanted])
 
     def list_tasks(self, *, query: dict[str, str], body: Any) -> Answer:
         one = self.projects.get(int(query["project"]))
         if one is None:
             return 404, {"detail": "No Project matches the given query."}
-        wanted = json.loads(query.get("query", "{}")).get("filters", {}).get("items", [])
+        wanted = json.loads(query.get("query", "{}")).get("filters", {})
         rows = [
             {
                 "id": task["id"],
                 "data": task["data"],
+                "updated_at": task["updated_at"],
                 "total_annotations": sum(not note["was_cancelled"] for note in task["annotations"]),
                 "cancelled_annotations": sum(note["was_cancelled"] for note in task["annotations"]),
                 "drafts": task["drafts"] if query.get("fields") == "all" else [],
@@ -247,7 +259,7 @@ class FakeStudio:
     def act(self, *, query: dict[str, str], body: Any) -> Answer:
         assert query["id"] == "delete_tasks", query
         one = self.projects[int(query["project"])]
-        wanted = (body.get("filters") or {}).get("items", [])
+        wanted = body.get("filters") or {}
         ids = [i for i in body["selectedItems"]["included"] if i in one.tasks and matches(one.tasks[i], wanted)]
         for i in ids:
             del one.tasks[i]
@@ -271,40 +283,34 @@ class FakeStudio:
         }
         note |= {"id": number + 1, "unique_id": str(uuid.uuid4())}
         found["annotations"].append(note)
+        found["updated_at"] = self.now()
         return 201, note
+
+    def note(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the task and the annotation of a number; LookupError when there is none."""
+        every = ((t, n) for p in self.projects.values() for t in p.tasks.values() for n in t["annotations"])
+        found = next((one for one in every if one[1]["id"] == number), None)
+        if found is None:
+            raise LookupError(f"no annotation {number}")
+        return found
+
+    def edit(self, number: int, *, query: dict[str, str], body: Any) -> Answer:
+        """Change an annotation; a change of nothing moves the task's time too."""
+        task, note = self.note(number)
+        note |= body
+        task["updated_at"] = self.now()
+        return 200, note
+
+    def erase(self, number: int, *, query: dict[str, str], body: Any) -> Answer:
+        task, note = self.note(number)
+        task["annotations"].remove(note)
+        task["updated_at"] = self.now()
+        return 204, None
 
     def draft(self, task: int, *, query: dict[str, str], body: Any) -> Answer:
         found = next(p.tasks[task] for p in self.projects.values() if task in p.tasks)
         found["drafts"].append({"id": 1, "result": body["result"]})
         return 201, found["drafts"][-1]
-
-
-def matches(task: dict[str, Any], filters: list[dict[str, Any]]) -> bool:
-    """Return whether a task passes the filters the client uses; any other column is a 500 on the server too."""
-    for one in filters:
-        column = one["filter"].removeprefix("filter:tasks:")
-        if column.startswith("data."):
-            found = task["data"].get(column[5:])
-        elif column in ("total_annotations", "cancelled_annotations"):
-            skipped = column == "cancelled_annotations"
-            found = sum(note["was_cancelled"] is skipped for note in task["annotations"])
-        else:
-            raise LookupError(f"Cannot resolve keyword {column!r}")
-        if found != one["value"]:
-            return False
-    return True
-
-
-def page(rows: list[dict[str, Any]], query: dict[str, str], items: str, total: str, size: int) -> Answer:
-    """Return one page of rows with the number of all; beyond the end is a 404."""
-    size, number = int(query.get("page_size", size)), int(query.get("page", 1))
-    if number > 1 and (number - 1) * size >= len(rows):
-        return 404, {"status_code": 404, "detail": "Invalid page."}
-    wanted = query.get("include", "")
-    shown = rows[(number - 1) * size : number * size]
-    if wanted:
-        shown = [{key: row[key] for key in wanted.split(",") if key in row} for row in shown]
-    return 200, {total: len(rows), items: shown}
 
 
 ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
@@ -321,79 +327,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     (r"/api/tasks/?", "GET", FakeStudio.list_tasks),
     (r"/api/dm/actions/?", "POST", FakeStudio.act),
     (r"/api/tasks/(\d+)/annotations/?", "POST", FakeStudio.annotate),
+    (r"/api/annotations/(\d+)/?", "PATCH", FakeStudio.edit),
+    (r"/api/annotations/(\d+)/?", "DELETE", FakeStudio.erase),
     (r"/api/tasks/(\d+)/drafts/?", "POST", FakeStudio.draft),
 ]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Speaks HTTP for a FakeStudio and breaks it when a fault says so."""
-
-    studio: FakeStudio
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent."""
-
-    def do_GET(self) -> None:
-        self.handle_one()
-
-    def do_POST(self) -> None:
-        self.handle_one()
-
-    def do_PATCH(self) -> None:
-        self.handle_one()
-
-    def handle_one(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        raw = self.rfile.read(length)
-        address = urlsplit(self.path)
-        query = {key: values[-1] for key, values in parse_qs(address.query).items()}
-        request = f"{self.command} {address.path}"
-        studio = self.studio
-        studio.seen.append(request)
-        mode = studio.fault(request)
-
-        def work() -> Answer:
-            if address.path != "/api/token/refresh/" and not studio.allowed(self.headers.get("Authorization", "")):
-                return 401, {"status_code": 401, "detail": "Invalid token."}
-            if length > studio.body_limit:
-                return 500, {"detail": "You cannot access body after reading from request's data stream"}
-            return studio.respond(self.command, address.path, query, json.loads(raw) if raw else {})
-
-        if mode == "delay then commit later":
-            studio.late.append(work)
-            return self.drop()
-        if mode in ("500 before", "404", "redirect", "refuse token"):
-            status = {"500 before": 500, "404": 404, "redirect": 302, "refuse token": 401}[mode]
-            return self.answer(status, {"detail": "database is locked"})
-        try:
-            status, body = work()
-            data = body.encode() if isinstance(body, str) else json.dumps(body, ensure_ascii=False).encode()
-        except (LookupError, UnicodeEncodeError) as error:
-            status, data = 500, json.dumps({"detail": str(error).encode("ascii", "replace").decode()}).encode()
-        studio.after(request)
-        if mode == "502 after commit":
-            return self.answer(502, "<html>Bad Gateway</html>")
-        if mode == "drop after commit":
-            return self.drop()
-        return self.answer(status, data, half=mode)
-
-    def drop(self) -> None:
-        self.close_connection = True
-
-    def answer(self, status: int, body: Any, half: str = "") -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "http://elsewhere.invalid/login")
-        self.send_header("Set-Cookie", "sessionid=canary-cookie; Path=/")
-        self.send_header("Content-Type", "application/json")
-        if half == "half body, no length":
-            self.send_header("Connection", "close")
-            self.close_connection = True
-        else:
-            self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if half else data)
-        if half:
-            self.close_connection = True

@@ -35,7 +35,7 @@ with lock(Path(sys.argv[1]), "retrain"):
     print("held", flush=True)
     time.sleep(600)
 """
-ARGUMENTS = {"import": ["a.csv"], "studio users add": ["anna@example.com"]}
+ARGUMENTS = {"import": ["a.csv"], "map": ["a=b"], "studio users add": ["anna@example.com"]}
 
 
 def leaves(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -340,7 +340,7 @@ def test_c40_an_empty_queue_has_nothing_to_send(filled: Path) -> None:
     """C40: push without a batch is exit 0 and says "nothing to send", without asking for a server."""
     result = run("--project", filled, "push", "--json")
     assert "nothing to send" in result.stderr
-    assert rows(result) == [{"sent": 0, "already there": 0, "copies removed": 0, "set aside": 0}]
+    assert rows(result) == [{"sent": 0, "already there": 0, "copies removed": 0, "set aside": 0, "deleted there": 0}]
 
 
 def test_c29_a_pool_that_is_used_up_says_so(filled: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from worlds import WORLDS, multilabel, pair, relation, scores, write_csv
 
-from toughcall import loop, pairing, project, retraining, status
+from toughcall import loop, pairing, project, retraining, status, taking
 from toughcall.annotate.tasks import to_result, to_tasks
 from toughcall.model import kinds
 from toughcall.model.scorers import predict
@@ -165,9 +166,16 @@ class FakeStudio:
     def config_problem(self, *_: Any) -> str:
         return ""
 
-    def export(self, number: int) -> list[dict[str, Any]]:
+    def counted(self, number: int) -> int:
         assert number == 7
-        return self.tasks
+        return len(self.tasks)
+
+    def answered(self, number: int, since: str = "") -> list[dict[str, Any]]:
+        when = "2026-11-21T12:00:00Z"
+        return [] if since else [{"id": task["id"], "updated_at": when, "answers": 1} for task in self.tasks]
+
+    def exported(self, number: int, ids: Sequence[int]) -> list[dict[str, Any]]:
+        return [task for task in self.tasks if task["id"] in ids]
 
 
 def test_pull_reads_answers_whatever_the_type_table_says_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +192,7 @@ def test_pull_reads_answers_whatever_the_type_table_says_now(tmp_path: Path, mon
     for n, task in enumerate(tasks):
         said = {"id": n, "unique_id": f"u{n}", "completed_by": 1, "was_cancelled": False, "result": result}
         task |= {"id": n, "annotations": [said]}
-    monkeypatch.setattr(loop, "connect", lambda ws: FakeStudio(tasks))
+    monkeypatch.setattr(taking, "connect", lambda ws: FakeStudio(tasks))
     with opened(root, "test") as ws:
         found = loop.pull(ws)
         assert (found.read, found.new, found.set_aside, found.waiting) == (8, 8, 0, {batch.name: 0})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from worlds import hasten
 
-from toughcall import exchange, loop, project, retraining
+from toughcall import loop, project, retraining, taking
 from toughcall.mining import embed
 from toughcall.model.kind import MIXED
 from toughcall.model.split import check_apart
@@ -330,12 +330,12 @@ def test_c45_what_vanished_twice_is_noted_once_and_stays_a_label(root: Path) -> 
         answer(ws, [text.id for text in ws.pool.texts()[:4]])
         keys = [one.key for one in ws.store.answers()]
         labels = ws.store.labels(ws.schema.version)
-        assert exchange.note_gone(ws, keys) == []
-        assert exchange.note_gone(ws, keys[1:]) == []
-        assert exchange.note_gone(ws, keys) == [], "it was there again: the next absence starts anew"
-        assert exchange.note_gone(ws, keys[2:]) == []
-        assert exchange.note_gone(ws, keys[2:]) == sorted(keys[:2])
-        assert exchange.note_gone(ws, keys[2:]) == []
+        assert taking.note_gone(ws, keys) == []
+        assert taking.note_gone(ws, keys[1:]) == []
+        assert taking.note_gone(ws, keys) == [], "it was there again: the next absence starts anew"
+        assert taking.note_gone(ws, keys[2:]) == []
+        assert taking.note_gone(ws, keys[2:]) == sorted(keys[:2])
+        assert taking.note_gone(ws, keys[2:]) == []
         assert [event["keys"] for _, event in ws.store.events("gone")] == [sorted(keys[:2])]
         assert ws.store.labels(ws.schema.version) == labels
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from toughcall import store as stores
+from toughcall import ledger
 from toughcall.files import lock
 from toughcall.records import Answer, Batch, BusyError, DiskError, IntegrityError, Pick, SetAside, UsageError
 from toughcall.schema import Schema
@@ -153,12 +153,12 @@ def test_c86_an_older_ledger_is_backed_up_and_migrated(tmp_path: Path, monkeypat
     path = tmp_path / "ledger.sqlite"
     with Store(path, create=True) as store:
         store.add_answers([said()])
-    monkeypatch.setattr(stores, "MIGRATIONS", (*stores.MIGRATIONS, "CREATE TABLE later (x TEXT) STRICT;"))
+    monkeypatch.setattr(ledger, "MIGRATIONS", (*ledger.MIGRATIONS, "CREATE TABLE later (x TEXT) STRICT;"))
     with Store(path) as store:
         assert store.base.execute("SELECT count(*) FROM later").fetchone() == (0,)
         assert len(store.answers()) == 1
-    with sqlite3.connect(tmp_path / "ledger.v1.sqlite") as backup:
-        assert backup.execute("PRAGMA user_version").fetchone() == (1,)
+    with sqlite3.connect(tmp_path / f"ledger.v{len(ledger.MIGRATIONS) - 1}.sqlite") as backup:
+        assert backup.execute("PRAGMA user_version").fetchone() == (len(ledger.MIGRATIONS) - 1,)
         assert backup.execute("SELECT count(*) FROM answers").fetchone() == (1,)
     backup.close()
 
@@ -169,7 +169,7 @@ def test_c86_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch:
     with Store(path, create=True) as store:
         store.add_answers([said()])
     with monkeypatch.context() as broken:
-        broken.setattr(stores, "MIGRATIONS", (*stores.MIGRATIONS, "CREATE TABLE later (x TEXT); SELECT nonsense;"))
+        broken.setattr(ledger, "MIGRATIONS", (*ledger.MIGRATIONS, "CREATE TABLE later (x TEXT); SELECT nonsense;"))
         with pytest.raises(DiskError):
             Store(path)
     with Store(path) as store:
