@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def votes(ws: Workspace) -> list[Answer]:
 
 def assigned(ws: Workspace, batch: Batch) -> dict[str, tuple[str, ...]]:
     """Return who answers which item of a batch: nobody one twice, loads even, every two people sharing some."""
-    from toughcall.annotate.agreement import assign
+    from toughcall.annotate.relabelling import assign
 
     settings = ws.project.studio
     load = dict.fromkeys(settings.experts, 0)
@@ -154,8 +155,7 @@ def again(ws: Workspace, size: int) -> tuple[list[Pick], str]:
     Taken are those where another answer is expected to be worth more than a new item's, at most `studio.relabel` of
     the batch.
     """
-    from toughcall.annotate.agreement import posteriors
-    from toughcall.annotate.relabelling import expected_worth
+    from toughcall.annotate.relabelling import expected_worth, posteriors
 
     given = votes(ws)
     people: dict[str, set[str]] = {}
@@ -166,21 +166,96 @@ def again(ws: Workspace, size: int) -> tuple[list[Pick], str]:
     parts = ws.store.parts()
     items = ws.pool.items(people)
     worth = expected_worth(posteriors(given, ws.schema))
-    open_ = set(torn(ws))
+    given_up = set(ws.store.labels(ws.schema.version)[1]) - set(torn(ws))
     picks = [
         Pick(item, RELABEL, gain, 0, note=f"another answer is worth {gain:.1f} new items")
         for item, gain in worth.ranked
         if item in items
-        and item not in open_
+        and item not in given_up
         and all(parts.get(text.id) == "train" for text in items[item].texts)
         and len(people[item]) < max(3, len(ws.project.studio.experts))
     ]
     return picks[: round(ws.project.studio.relabel * size)], worth.sentence
 
 
+def beside(ws: Workspace, size: int, rng: np.random.Generator) -> tuple[list[Pick], str]:
+    """Return what a batch of `size` asks beside new items, at most half of it, and a sentence on why."""
+    found, why = again(ws, size)
+    return [*checks(ws, size, rng), *found][: size // 2], why if found else ""
+
+
+def mixed(batch: Batch, more: Sequence[Pick], rng: np.random.Generator) -> Batch:
+    """Return a batch with more picks at places drawn at random: nobody can tell a check by where it stands."""
+    if not more:
+        return batch
+    picks = sorted(batch.picks, key=lambda pick: (pick.rank, pick.item))
+    for pick in more:
+        picks.insert(int(rng.integers(len(picks) + 1)), pick)
+    return dataclasses.replace(
+        batch, picks=tuple(dataclasses.replace(pick, rank=rank) for rank, pick in enumerate(picks))
+    )
+
+
 # ---- what people are told
 
 
-def rows(ws: Workspace) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the tables of `toughcall agree`, each with its title."""
-    return []
+def gold_checks(ws: Workspace) -> list[tuple[Answer, Value]]:
+    """Return the answers to items whose answer is known, each with that."""
+    truth = known(ws)
+    found = [one for one in ws.store.valid(ws.schema.version) if role_of(one) == GOLD]
+    return [(one, truth[one.item]) for one in found if one.item in truth]
+
+
+def rows(ws: Workspace, *, gold: bool = False) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the tables of `toughcall agree`, each with its title; `gold`: the checks alone."""
+    from toughcall.annotate.agreement import agreement, disagreements
+    from toughcall.annotate.relabelling import annotators
+
+    given, checked = votes(ws), gold_checks(ws)
+    people = [
+        {
+            "annotator": one.name,
+            "answers": one.answers,
+            "median seconds": one.seconds,
+            "skipped": one.skips,
+            "agrees": one.agreement,
+            "accuracy": one.accuracy,
+            "weakest on": one.weakest,
+            "known items right": f"{one.hits} of {one.checks}" if one.checks else "",
+            "95 % interval": _interval(one.low, one.high),
+        }
+        for one in annotators(given, ws.schema, gold=checked)
+    ]
+    if gold:
+        return [("Checks on items whose answer is known", [row for row in people if row["known items right"]])]
+    alphas = [
+        {
+            "label": one.of,
+            "items": one.items,
+            "annotators": one.annotators,
+            "alpha": one.alpha,
+            "alpha 95 %": _interval(one.alpha_low, one.alpha_high),
+            "kappa": one.kappa,
+            "kappa 95 %": _interval(one.kappa_low, one.kappa_high),
+            "agreeing": one.agreeing,
+            "why": one.why,
+        }
+        for one in agreement(given, ws.schema, seed=ws.project.seed)
+    ]
+    final = {one.item for one in ws.store.valid(ws.schema.version) if role_of(one) == ADJUDICATION}
+    texts = ws.pool.items({one.item for one in disagreements(given, ws.schema)})
+    disputes = [
+        {
+            "item": one.item,
+            "text": " | ".join(" ".join(text.split())[:50] for text in texts[one.item].fields().values()),
+            "answers": " · ".join(f"{who}: {said(value)}" for who, value in one.said),
+            "decided": "adjudicated" if one.item in final else "no" if one.torn else "by majority",
+        }
+        for one in disagreements(given, ws.schema)
+        if one.item in texts
+    ]
+    return [("Agreement", alphas), ("Annotators", people), ("Disagreements", disputes)]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:.2f}–{high:.2f}"

@@ -104,7 +104,7 @@ def score(ws: Workspace, version: str = "", model: Scorer | None = None) -> Scor
 
 def mine(ws: Workspace, size: int | None = None) -> Batch:
     """Choose the next batch, save it before anything is sent, and return it (empty when nothing is left)."""
-    from toughcall import asking
+    from toughcall import asking, experts
     from toughcall.estimating import edges
     from toughcall.mining.audits import bands
     from toughcall.mining.batch import warmed
@@ -144,12 +144,15 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     more["asked"] = {one for one in asked if one in items and ws.part(items[one], parts) == "train"}
     # a text is its own record and its own view
     several = {} if ws.kind.items == "texts" else {one: items[one] for one in scores.ids}
+    beside, why = experts.beside(ws, size, rng)
+    if why:
+        ws.telling.say(why)
     batch = next_batch(
         scores.take(open_),
         ws.vectors,
         settings,
         quotas,
-        size,
+        size - len(beside),
         rng=rng,
         name=ws.store.next_batch_name(),
         schema=ws.schema.version,
@@ -164,6 +167,7 @@ def mine(ws: Workspace, size: int | None = None) -> Batch:
     )
     if ws.kind.paired:
         batch = of_all_pairs(ws, batch)
+    batch = experts.mixed(batch, beside, rng)
     if batch.picks:
         ws.store.add_batch(batch)
     return batch

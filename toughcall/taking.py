@@ -83,7 +83,7 @@ class Taking:
         answers, bad = read_answers(
             tasks, self.schemas, items, instance(self.ws, project), words=self.words, unread=unread
         )
-        self.new += self.ws.store.add_answers([self._signed(answer) for answer in answers])
+        self.new += self.ws.store.add_answers([self._signed(answer, project) for answer in answers])
         self.ws.store.add_set_aside("pull", bad)
         if unread:
             texts = [json.dumps(task, sort_keys=True) for task in unread]
@@ -93,11 +93,11 @@ class Taking:
         self.aside += bad
         self.read += len(answers)
 
-    def _signed(self, answer: Answer) -> Answer:
+    def _signed(self, answer: Answer, project: object) -> Answer:
         """Put beside an answer what the ledger knows of its question; the task does not say it to experts."""
         reason = self.reasons.get((answer.batch, answer.item), "")
         role = GOLD if reason == GOLD else self.roles[answer.batch]
-        origin = {**answer.origin, "model": self.models[answer.batch], "reason": reason}
+        origin = {**answer.origin, "project": str(project), "model": self.models[answer.batch], "reason": reason}
         return dataclasses.replace(answer, origin=origin | ({"role": role} if role else {}))
 
     def told(self) -> None:
@@ -156,7 +156,9 @@ def _pull_from(ws: Workspace, studio: Studio, taking: Taking, place: str, *, who
     if found.whole:
         note_gone(ws, taking.keys - before, str(number))
     _note_missing(ws, studio, number, place, whole=found.whole)
-    return studio.config_problem(number, config_of(ws, place), schema_of(ws, place), taking.words)
+    schema = schema_of(ws, place)
+    strange = {word: label for word, label in taking.words.items() if word not in schema.labels}
+    return studio.config_problem(number, config_of(ws, place), schema, strange)
 
 
 def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, whole: bool) -> None:
