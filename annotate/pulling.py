@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from toughcall.annotate.sync import Failed
@@ -126,4 +126,6 @@ def _newest(rows: Sequence[Mapping[str, Any]], since: str) -> str:
 
 
 def _back(since: str) -> str:
-    return (datetime.fromisoformat(since) - OVERLAP).isoformat().replace("+00:00", "Z")
+    """Return the time to look from, in the only spelling that the server's filter reads: with microseconds."""
+    earlier = datetime.fromisoformat(since).astimezone(UTC) - OVERLAP
+    return earlier.isoformat(timespec="microseconds").replace("+00:00", "Z")

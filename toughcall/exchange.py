@@ -66,7 +66,7 @@ def place_of(ws: Workspace, batch: Mapping[str, Any], expert: str) -> str:
 def places(ws: Workspace) -> dict[str, int]:
     """Return the projects that were made on the server, by their names here."""
     found = ws.store.named(PLACE)
-    return {name.removeprefix(PLACE).removeprefix(":"): int(number) for name, number in found.items()}
+    return {name.removeprefix(PLACE).removeprefix(":"): int(number) for name, number in found.items() if number}
 
 
 def config_of(ws: Workspace, place: str) -> str:

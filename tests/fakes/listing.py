@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Answer = tuple[int, Any]
@@ -22,6 +23,8 @@ def passes(task: dict[str, Any], one: dict[str, Any]) -> bool:
         skipped = column == "cancelled_annotations"
         found = sum(note["was_cancelled"] is skipped for note in task["annotations"])
     elif column == "updated_at":
+        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", one["value"]):
+            raise LookupError(f"time data {one['value']!r} does not match the format")
         found = task["updated_at"]
     else:
         raise LookupError(f"Cannot resolve keyword {column!r}")
