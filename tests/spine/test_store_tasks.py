@@ -1,0 +1,57 @@
+"""The ledger's tasks: who is to answer what, and what a batch still waits for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toughcall import ledger
+from toughcall.records import Answer, Batch, Pick
+from toughcall.store import Store
+
+
+def said(key: str, item: str, annotator: str) -> Answer:
+    """Return a label of batch b001."""
+    return Answer(key, item, annotator, "label", ("A",), "b001", "s1")
+
+
+def test_c86_a_ledger_of_the_first_format_knows_its_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C86, P2: what an older toughcall sent counts as sent after the migration, so that nothing is sent twice."""
+    path = tmp_path / "ledger.sqlite"
+    with monkeypatch.context() as older:
+        older.setattr(ledger, "MIGRATIONS", ledger.MIGRATIONS[:1])
+        with Store(path, create=True) as store:
+            for name, state in (("b001", "sent"), ("b002", "planned")):
+                with store.transaction() as base:
+                    base.execute(
+                        "INSERT INTO batches (name, schema, model, shortfall, state) VALUES (?, 's', 'm', '{}', ?)",
+                        (name, state),
+                    )
+                    base.executemany(
+                        "INSERT INTO picks VALUES (?, ?, 'in_band', 0.5, 0, 1.0, '', ?)",
+                        [(name, "one", "planned"), (name, "bad", "set_aside")],
+                    )
+    with Store(path) as store:
+        assert store.tasks() == [("b001", "one", "", 1, "sent"), ("b002", "one", "", 1, "planned")]
+        assert [(row["name"], row["role"], row["waiting"]) for row in store.batches()] == [
+            ("b001", "", 1),
+            ("b002", "", 1),
+        ]
+
+
+def test_what_a_batch_waits_for(tmp_path: Path) -> None:
+    """A batch waits for items that lack an answer of somebody they were given to; deleted and refused ones are not."""
+    with Store(tmp_path / "ledger.sqlite", create=True) as store:
+        picks = tuple(Pick(one, "in_band", 0.5, rank) for rank, one in enumerate("abcd"))
+        store.add_batch(Batch("b001", "s1", "m", picks))
+        assert store.batches()[0]["waiting"] == 4
+        store.add_tasks("b001", {(one, who): 1 for one in "abcd" for who in ("anna", "ben")})
+        store.add_tasks("b001", {("a", "anna"): 9})
+        store.add_answers([said(key=f"{one}{who}", item=one, annotator=who) for one, who in ("aa", "ab", "ba")])
+        assert (store.batches()[0]["answered"], store.batches()[0]["waiting"]) == (2, 3)
+        store.mark_tasks("b001", "ben", "b", "gone")
+        store.mark_tasks("b001", "anna", "c", "gone")
+        store.mark_tasks("b001", "ben", "c", "gone")
+        store.mark_batch("b001", "sent", ["d"])
+        assert (store.batches()[0]["answered"], store.batches()[0]["waiting"]) == (2, 0)
