@@ -10,11 +10,11 @@ MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@\"'/])")
 def literal(text: str) -> str:
     """Return `text` so that Markdown shows it as it is, on one line.
 
-    Every mark is escaped; after a colon stands an invisible word joiner, since Streamlit turns `:smile:`
-    and `:material/x:` into pictures even when the colons are escaped.
+    Every mark is escaped; after a colon and an @ stands an invisible word joiner, since Streamlit turns `:smile:`
+    and `:material/x:` into pictures and addresses into links even when these are escaped.
     """
     one_line = " ".join(text.split())
-    return MARKS.sub(r"\\\1", one_line).replace("\\:", "\\:\u2060")
+    return MARKS.sub(r"\\\1", one_line).replace("\\:", "\\:\u2060").replace("\\@", "\\@\u2060")
 
 
 def short(text: str, most: int = 160) -> str:
