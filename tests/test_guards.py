@@ -28,7 +28,7 @@ SPINE = (
     *LEDGER,
     *("settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data", "pairing"),
     *("planning", "evidence", "estimating", "asking", "simulation", "simulating", "judging", "reporting"),
-    *("fixing", "spending", "proof", "exchange", "taking", "mapping", "experts"),
+    *("fixing", "spending", "proof", "exchange", "taking", "mapping", "experts", "curating"),
 )
 HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss", "duckdb", "pyarrow", "transformers")
 

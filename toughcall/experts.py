@@ -179,9 +179,16 @@ def again(ws: Workspace, size: int) -> tuple[list[Pick], str]:
 
 
 def beside(ws: Workspace, size: int, rng: np.random.Generator) -> tuple[list[Pick], str]:
-    """Return what a batch of `size` asks beside new items, at most half of it, and a sentence on why."""
-    found, why = again(ws, size)
-    return [*checks(ws, size, rng), *found][: size // 2], why if found else ""
+    """Return what a batch of `size` asks beside mined items, and a sentence on why.
+
+    First what reviewers asked for, as far as there is room; then, up to half of the rest, checks and old items.
+    """
+    from toughcall.curating import wanted
+
+    chosen = wanted(ws)[:size]
+    rest = size - len(chosen)
+    found, why = again(ws, rest)
+    return [*chosen, *[*checks(ws, rest, rng), *found][: rest // 2]], why if found else ""
 
 
 def mixed(batch: Batch, more: Sequence[Pick], rng: np.random.Generator) -> Batch:
@@ -190,7 +197,8 @@ def mixed(batch: Batch, more: Sequence[Pick], rng: np.random.Generator) -> Batch
         return batch
     picks = sorted(batch.picks, key=lambda pick: (pick.rank, pick.item))
     for pick in more:
-        picks.insert(int(rng.integers(len(picks) + 1)), pick)
+        # what a reviewer pinned comes first
+        picks.insert(0 if pick.reason == "pinned" else int(rng.integers(len(picks) + 1)), pick)
     return dataclasses.replace(
         batch, picks=tuple(dataclasses.replace(pick, rank=rank) for rank, pick in enumerate(picks))
     )

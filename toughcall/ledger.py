@@ -59,6 +59,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE seen (
         project INTEGER NOT NULL, task INTEGER NOT NULL, answers INTEGER NOT NULL, PRIMARY KEY (project, task)
     ) STRICT;
+    CREATE TABLE decisions (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, item TEXT NOT NULL,
+        action TEXT NOT NULL CHECK (action IN ('approve', 'pin', 'set_aside', 'clear')),
+        reason TEXT NOT NULL, who TEXT NOT NULL, at TEXT NOT NULL
+    ) STRICT;
+    CREATE TRIGGER decisions_kept BEFORE DELETE ON decisions
+        BEGIN SELECT raise(ABORT, 'decisions are append-only'); END;
     CREATE TABLE raw (
         seq INTEGER PRIMARY KEY, project INTEGER NOT NULL, key TEXT NOT NULL UNIQUE, task TEXT NOT NULL
     ) STRICT;

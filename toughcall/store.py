@@ -11,7 +11,7 @@ from typing import Any
 from toughcall.ledger import Ledger
 from toughcall.records import Answer, Batch, IntegrityError, Label, Part, Pick, UsageError
 from toughcall.schema import Schema, schema_from, value_of
-from toughcall.voting import decided
+from toughcall.voting import Decision, decided
 
 
 class Store(Ledger):
@@ -166,8 +166,9 @@ class Store(Ledger):
             )
 
     def asked(self) -> set[str]:
-        """Return every item that was ever put in a batch or has an answer: never asked again (C29)."""
-        return {row[0] for row in self.base.execute("SELECT item FROM picks UNION SELECT item FROM answers")}
+        """Return every item that was ever put in a batch, has an answer, or was set aside: never asked again (C29)."""
+        aside = {one.item for one in self.decisions() if one.action == "set_aside"}
+        return aside | {row[0] for row in self.base.execute("SELECT item FROM picks UNION SELECT item FROM answers")}
 
     def picks(self) -> list[tuple[str, Pick]]:
         """Return (batch, pick) for every pick ever made."""
@@ -175,6 +176,22 @@ class Store(Ledger):
             "SELECT batch, item, reason, score, rank, probability, note FROM picks ORDER BY batch, rank, item"
         )
         return [(row[0], Pick(*row[1:])) for row in rows]
+
+    def add_decision(self, decision: Decision) -> bool:
+        """Append what a reviewer decided on an item of the queue; the same id twice is one (C80)."""
+        with self.transaction() as base:
+            before = base.total_changes
+            base.execute(
+                "INSERT OR IGNORE INTO decisions (id, item, action, reason, who, at) VALUES (?, ?, ?, ?, ?, ?)",
+                dataclasses.astuple(decision),
+            )
+            return base.total_changes > before
+
+    def decisions(self, *, history: bool = False) -> list[Decision]:
+        """Return the newest decision on each item, or with `history` every one, oldest first."""
+        last = "" if history else " WHERE seq IN (SELECT max(seq) FROM decisions GROUP BY item)"
+        rows = self.base.execute(f"SELECT id, item, action, reason, who, at FROM decisions{last} ORDER BY seq")
+        return [Decision(*row) for row in rows]
 
     # ---- answers
 

@@ -1,9 +1,10 @@
-"""Answers of several people → one label per item: the stated rule, and what is left for adjudication. Pure."""
+"""Answers of several people → one label per item, by a stated rule; and what reviewers decide. Pure."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from toughcall.records import Answer, Label, Value
 from toughcall.schema import chosen_of, numbers_of
@@ -11,6 +12,18 @@ from toughcall.schema import chosen_of, numbers_of
 ADJUDICATION = "adjudication"
 GOLD = "gold"
 """Roles of a batch or an answer beside asking (""): deciding a disagreement, and checking on who answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a reviewer decided on an item of the queue: approve, pin, set_aside or clear. `id` is unique."""
+
+    id: str
+    item: str
+    action: str
+    reason: str
+    who: str
+    at: str
 
 
 def role_of(answer: Answer) -> str:
