@@ -1,34 +1,35 @@
-"""Whom to believe, whether one more answer is worth more than a new label, and who is asked. Pure.
+"""Whom to believe, and whether one more answer to an item is worth more than a new label. Pure.
 
 What annotators get wrong is estimated from the items they share (Dawid and Skene 1979) and from items whose answer is
-known; what is not known is a stated guess, never "no errors".
+known; what cannot be told from them is a stated guess, never "no errors".
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toughcall.annotate.agreement import PEOPLE, TOLERANCE, compared, labels_of, newest
+from toughcall.annotate.agreement import PEOPLE, Indices, compared, majority, newest, same, strength, wilson
 from toughcall.records import Answer, Source, UsageError, Value
-from toughcall.schema import Schema, chosen_of, numbers_of
+from toughcall.schema import Schema, chosen_of
 
 ERROR = 0.1
 """How often an annotator is taken to be wrong about a label before there is anything to tell it by."""
-OWN, SHARED = 2.0, 10.0
-"""What the average annotator counts for in one's own errors, and the stated guess in the average's, in answers."""
+GUESS, EVEN = 10.0, 20.0
+"""How many answers `ERROR` counts for, and how many, for each label, that errors are spread evenly."""
 FEW, FAIR = 30, 100
 """Below `FEW` shared items an accuracy of 0.9 is known to ±0.11 or worse, from `FAIR` on to ±0.06 (95 %)."""
 
-Gold = Iterable[tuple[Answer, Value]]
-Chances = NDArray[np.float64]
+_TURNS = 500
+
+Gold: TypeAlias = Iterable[tuple[Answer, Value]]
+Chances: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Posterior:
     `of` is "" where one label excludes the others; otherwise the label that is a question of its own, and `labels` are
     ("", label): not chosen, chosen. `errors`: per annotator the chance (k, k) that truth t (row) is answered as a
     (column); `average` the same of the average annotator. `basis`: per annotator the number of items behind it that
-    somebody else answered too or whose answer is known; at 0 the errors are the average's.
+    somebody else answered too or whose answer is known; at 0 the errors are the average's. `votes` (n, k): how many
+    gave each label.
     """
 
     of: str
@@ -48,6 +50,7 @@ class Posterior:
     errors: Mapping[str, Chances]
     average: Chances
     basis: Mapping[str, int]
+    votes: Chances
 
     @property
     def prior(self) -> Chances:
@@ -115,12 +118,12 @@ def posteriors(
 ) -> tuple[Posterior, ...]:
     """Return what the answers say together: one posterior if a label excludes the others, else one for each label.
 
-    Dawid and Skene, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm, 1979, section 3, as
-    crowd-kit fits it. Annotators without shared items or gold checks take no part in that: their answers would seem
-    free of errors. Each confusion is then smoothed towards the average annotator's (`OWN`), that towards a stated guess
-    (`SHARED`): `error` of a label's answers wrong, no more than the rarer label's share of them, so that errors leave
-    the labels as frequent as they are. One annotator alone is thus believed but for `error`. `gold`: answers
-    to checks, and what is right; they count as answers to items that are known. () for a schema without labels.
+    Dawid and Skene, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm, 1979, section 3, with
+    a prior, since few items are shared: confusions are drawn towards the average annotator's (`strength`), those
+    towards errors spread evenly (`stated`, `EVEN`), as many as the answers show (`error` at first, `GUESS`). Annotators
+    without shared items or gold checks take no part: they are average ones. One annotator alone is believed but for
+    `error`. `gold`: answers to checks, and what is right; they count as answers to items that are known. Without
+    labels: ().
     """
     known = [(answer, value) for answer, value in gold if answer.outcome == "label"]
     truth = {answer.item: value for answer, value in known}
@@ -153,22 +156,54 @@ def _posterior(
     fixed = np.array([truth.get(item, -1) for item in ids], dtype=np.intp)
     tied = (np.bincount(i, minlength=len(ids)) > 1) | (fixed >= 0)
     basis = np.bincount(a[tied[i]], minlength=len(names))
-    use = basis[a] > 0
-    prior = _shares(np.bincount(c, minlength=k) + 0.5)
-    guess = stated(prior, error)
-    counts = np.zeros((len(names), k, k))
-    if use.any():
-        P = _fitted(i[use], a[use], c[use], fixed, k)
-        np.add.at(counts.transpose(0, 2, 1), (a[use], c[use]), P[i[use]])
-        prior = _shares(P[np.unique(i[use])].sum(axis=0) + 0.5)
-    average = _shares(counts.sum(axis=0) + SHARED * guess)
-    errors = _shares(counts + OWN * average)
-    logs = np.tile(np.log(prior), (len(ids), 1))
-    np.add.at(logs, i, np.log(errors[a, :, c]))
-    P = _shares(np.exp(logs - logs.max(axis=1, keepdims=True))) if len(ids) else np.empty((0, k))
-    P[fixed >= 0] = np.eye(k)[fixed[fixed >= 0]]
+    teach = np.flatnonzero(basis[a] > 0)
+    P, errors, average = fitted(i, a, c, fixed, teach, k, own=strength(i, a, c, fixed), error=error)
+    votes = np.zeros((len(ids), k))
+    np.add.at(votes, (i, c), 1.0)
     by_name = dict(zip(names, errors, strict=True))
-    return Posterior(of, ids, labels, P, by_name, average, dict(zip(names, basis.tolist(), strict=True)))
+    return Posterior(of, ids, labels, P, by_name, average, dict(zip(names, basis.tolist(), strict=True)), votes)
+
+
+def fitted(
+    i: Indices,
+    a: Indices,
+    c: Indices,
+    fixed: Indices,
+    teach: Indices,
+    k: int,
+    *,
+    own: float,
+    even: float = EVEN,
+    guess: float = GUESS,
+    error: float = ERROR,
+) -> tuple[Chances, Chances, Chances]:
+    """Return chances (n, k), each annotator's confusion (m, k, k) and the average's: EM with a prior.
+
+    Answer j, by annotator a[j] to item i[j], is label c[j]; fixed[i] is what is known to be right, else -1; `teach`:
+    the answers that errors are told from. `own`, `even`, `guess`: what the average, even errors and the stated
+    `error` count for, in answers; with all three near 0 it is Dawid and Skene's maximum likelihood.
+    """
+    n, m = len(fixed), int(a.max(initial=-1)) + 1
+    prior = _shares(np.bincount(c, minlength=k) + 0.5)
+    average = stated(prior, error)
+    errors, P = np.repeat(average[None], m, axis=0), _shares(np.ones((n, k)))
+    for _ in range(_TURNS):
+        logs = np.tile(np.log(prior), (n, 1))
+        np.add.at(logs, i, np.log(np.maximum(errors[a, :, c], 1e-12)))
+        before, P = P, _shares(np.exp(logs - logs.max(axis=1, keepdims=True)))
+        P[fixed >= 0] = np.eye(k)[fixed[fixed >= 0]]
+        if not len(teach) or np.abs(P - before).max() < 1e-5:
+            break
+        counts = np.zeros((m, k, k))
+        np.add.at(counts.transpose(0, 2, 1), (a[teach], c[teach]), P[i[teach]])
+        prior = _shares(P[np.unique(i[teach])].sum(axis=0) + 0.5)
+        total = counts.sum(axis=0)
+        # how many answers are wrong for each unit of `error`, which is that of the rarer of two labels
+        unit = 2.0 * (1.0 - float(prior @ stated(prior, 0.5).diagonal()))
+        wrong = (total.sum() - np.trace(total) + guess * error * unit) / (total.sum() + guess)
+        average = _shares(total + even * stated(prior, min(wrong / unit, 0.95 * (k - 1) / k)))
+        errors = _shares(counts + own * average)
+    return P, errors, average
 
 
 def _shares(counts: NDArray[np.floating[Any]]) -> Chances:
@@ -185,27 +220,6 @@ def stated(prior: Chances, error: float = ERROR) -> Chances:
     wrong = error / max(1, k - 1) * np.minimum(1.0, prior[None, :] / prior[:, None])
     np.fill_diagonal(wrong, 0.0)
     return np.asarray(wrong + np.diag(1.0 - wrong.sum(axis=1)), dtype=np.float64)
-
-
-def _fitted(i: NDArray[np.intp], a: NDArray[np.intp], c: NDArray[np.intp], fixed: NDArray[np.intp], k: int) -> Chances:
-    """Return crowd-kit's chances, shape (len(fixed), k); rows of items that have no answer among these are 0."""
-    import pandas as pd
-    from crowdkit.aggregation.classification.dawid_skene import DawidSkene
-
-    P = np.zeros((len(fixed), k))
-    # crowd-kit knows the labels that somebody chose; a known answer that nobody gave stays out of its fit
-    chosen = set(c.tolist())
-    known = {int(item): int(fixed[item]) for item in np.unique(i) if fixed[item] in chosen}
-    truth = pd.Series(known, dtype="int64")
-    table = pd.DataFrame({"task": i, "worker": a, "label": c})
-    with warnings.catch_warnings():
-        # crowd-kit 1.4.2 still uses what pandas 3 is going to drop
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        chances = DawidSkene(n_iter=200).fit_predict_proba(table, truth if len(truth) else None)
-    P[np.ix_(chances.index.to_numpy(), chances.columns.to_numpy())] = chances.fillna(0.0).to_numpy()
-    P[fixed >= 0] = np.eye(k)[fixed[fixed >= 0]]
-    return P
 
 
 def annotators(
@@ -228,7 +242,7 @@ def annotators(
         shared = [by for by in both.values() if name in by]
         others = [fmean(same(by[name], by[who], schema) for who in by if who != name) for by in shared]
         hit = [same(a.value, right, schema) for a, right in checks if a.annotator == name and a.outcome == "label"]
-        low, high = _wilson(sum(hit), len(hit))
+        low, high = wilson(sum(hit), len(hit))
         accuracy, basis, weakest = _accuracy(name, found, bool(checks))
         rows.append(
             Annotator(
@@ -250,26 +264,6 @@ def annotators(
             )
         )
     return rows
-
-
-def same(a: Value, b: Value, schema: Schema, tolerance: float = TOLERANCE) -> bool:
-    """Return whether two answers say the same: equal labels, and what both give as numbers within `tolerance`."""
-    x, y = numbers_of(a), numbers_of(b)
-    near = (
-        abs(x[d.name] - y[d.name]) <= tolerance * (d.high - d.low) + 1e-12
-        for d in schema.dimensions
-        if d.name in x and d.name in y
-    )
-    return labels_of(a) == labels_of(b) and all(near)
-
-
-def _wilson(hits: int, n: int) -> tuple[float | None, float | None]:
-    from scipy.stats import binomtest
-
-    if not n:
-        return None, None
-    found = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _accuracy(
@@ -298,26 +292,47 @@ def _accuracy(
     return fmean(accuracies), basis, min(per_label, key=lambda one: (one[1], one[0]), default=None)
 
 
-def expected_repair(P: Chances, confusion: Chances) -> Chances:
-    """Return, per item, how much the chance of a right label is expected to rise by one more answer; (n,), 0 or more.
+def expected_repair(P: Chances, votes: Chances, confusion: Chances, error: float) -> Chances:
+    """Return how much one more answer to each item is expected to add, in clean labels; (n,), may be negative.
 
-    Σ_a max_t P[t] · confusion[t, a] - max_t P[t]: the value of information of one answer (Howard, Information
-    Value Theory, 1966). `P` (n, k); `confusion` (k, k), of whoever would answer, truth by row. One answer as good as
-    the only one there is changes no mind, whatever it says: 0.
+    The label of an item is what the majority rule makes of its `votes` (n, k), before and after; a tie is none, worth
+    nothing. n labels of which a share ε = `error` is wrong, at random among k, are worth n (1 - cε)² clean ones,
+    c = k / (k - 1): Angluin and Laird, Learning from Noisy Examples, 1988, Theorem 2 (samples in proportion to
+    1 / (1 - 2η)² for k = 2). By its derivative a label that is wrong with chance η adds (1 - cε)(1 + cε - 2cη). `P`
+    (n, k): the chances of each label now, after an answer by Bayes' rule; `confusion` (k, k): of whoever would answer.
     """
-    best = (P[:, :, None] * confusion[None, :, :]).max(axis=1).sum(axis=1)
-    return np.asarray(np.maximum(best - P.max(axis=1), 0.0), dtype=np.float64)
+    after = np.zeros(len(P))
+    for answer in range(P.shape[1]):
+        joint = P * confusion[:, answer]
+        chance = joint.sum(axis=1)
+        more = votes.copy()
+        more[:, answer] += 1
+        after += chance * _added(joint / np.maximum(chance, 1e-300)[:, None], more, error)
+    gain = after - _added(P, votes, error)
+    gain[P.max(axis=1) >= 1.0] = 0.0  # what is known needs no answer
+    return np.asarray(gain, dtype=np.float64)
+
+
+def _added(P: Chances, votes: Chances, error: float) -> Chances:
+    label = majority(votes)
+    wrong = 1.0 - P[np.arange(len(P)), label]
+    return np.asarray(np.where(label >= 0, worth_of(wrong, error, P.shape[1]), 0.0), dtype=np.float64)
+
+
+def worth_of(wrong: Chances, error: float, k: int) -> Chances:
+    """Return what a label adds, in clean ones, that is wrong with a chance, among labels wrong in a share `error`."""
+    c = k / max(1, k - 1)
+    left = max(1.0 - c * error, 0.01)  # labels that say nothing would make every repair worth nothing
+    return np.asarray(left * (1.0 + c * error - 2.0 * c * wrong), dtype=np.float64)
 
 
 def expected_worth(found: Sequence[Posterior], *, edge: float = 1.0) -> Worth:
     """Return what one more answer to each item is worth, in new labels, and where to ask again instead of anew.
 
-    n labels of which a share ε is wrong, at random among k, are worth n (1 - cε)² clean ones, c = k / (k - 1): Angluin
-    and Laird, Learning from Noisy Examples, 1988, Theorem 2 (samples in proportion to 1 / (1 - 2η)² for k = 2). A new
-    label thus adds (1 - cε)², and a rise δ of the chance that one is right 2cδ (1 - cε). Several labels add up, for one
-    answer covers them all. `edge`, 1 or more: how many random items a mined one is worth. For whether and when to ask
-    again see Sheng, Provost and Ipeirotis, Get Another Label?, 2008; Lin, Mausam and Weld, To Re(label), or Not To
-    Re(label), 2014.
+    See `expected_repair`. A new label is as often wrong as the average annotator; asking again pays where it adds more
+    than `edge` new labels do. Several labels add up, for one answer covers them all. `edge`, 1 or more: how many
+    random items a mined one is worth. For whether and when to ask again see Sheng, Provost and Ipeirotis, Get Another
+    Label?, 2008; Lin, Mausam and Weld, To Re(label), or Not To Re(label), 2014.
     """
     if edge < 1.0:
         raise UsageError(f"edge is {edge:g}: a mined item is worth 1 random item or more, so give 1 or more")
@@ -327,15 +342,15 @@ def expected_worth(found: Sequence[Posterior], *, edge: float = 1.0) -> Worth:
     ids = found[0].ids
     errors, new, repair = [], 0.0, np.zeros(len(ids))
     for one in found:
-        k = len(one.labels)
-        c = k / max(1, k - 1)
-        wrong = float((1.0 - one.P.max(axis=1)).mean())
-        left = max(1.0 - c * wrong, 0.01)  # labels that say nothing would make any repair infinitely better
-        errors.append(wrong)
-        new += left**2
-        repair += 2 * c * left * expected_repair(one.P, one.average)
+        label = majority(one.votes)
+        decided = label >= 0
+        error = float((1.0 - one.P[decided, label[decided]]).mean()) if decided.any() else 0.0
+        fresh = np.array([1.0 - float(one.prior @ one.average.diagonal())])
+        errors.append(error)
+        new += max(float(worth_of(fresh, error, len(one.labels))[0]), 0.01)
+        repair += expected_repair(one.P, one.votes, one.average, error)
     gain = repair / new
-    again = gain > edge
+    again = gain > edge + 1e-9
     value, error = new / len(found), fmean(errors)
     sentence = (
         f"About {error:.1%} of the labels on {len(ids)} items are wrong, so a new label is worth {value:.2f} of a "
