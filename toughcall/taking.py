@@ -164,11 +164,13 @@ def _pull_from(ws: Workspace, studio: Studio, taking: Taking, place: str, *, who
 def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, whole: bool) -> None:
     """Remove copies that came late, and note tasks that two looks in a row did not find any more.
 
-    Looked at one by one only where the server counts another number of tasks than were sent, or `whole`.
+    Looked at one by one only where the server counts another number of tasks than were sent, or `whole`; batches that
+    are done then too, since a copy may come after the last answer.
     """
     from toughcall.annotate import sync
 
-    open_ = {row["name"]: row for row in ws.store.batches() if row["state"] == "sent"}
+    states = ("sent", "done") if whole else ("sent",)
+    open_ = {row["name"]: row for row in ws.store.batches() if row["state"] in states}
     sent: dict[tuple[str, str], set[str]] = {}
     for batch, item, expert, _, state in ws.store.tasks():
         if state == "sent" and batch in open_ and place_of(ws, open_[batch], expert) == place:
@@ -177,11 +179,15 @@ def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, who
     before = set(json.loads(ws.store.get(name, "[]")))
     missing: set[str] = set()
     for (batch, expert), items in sorted(sent.items()):
-        if not whole and not before and studio.count(number, batch) == len(items):
+        done = open_[batch]["state"] == "done"
+        if (done or not whole) and not before and studio.count(number, batch) == len(items):
             continue
         there, removed = sync.reconcile(studio, number, batch)
         if removed:
             ws.telling.say(f"{removed} copies removed from batch {batch}")
+        if done:
+            # nobody waits for these any more
+            continue
         lost = {item for item in items - there if f"{batch} {item}" in before}
         if lost:
             ws.store.mark_tasks(batch, expert, lost, "gone")

@@ -234,6 +234,20 @@ class TestLedger:
             assert len(fake.uids(number)) == 8
             assert len(ws.store.answers()) == 1
 
+    def test_c32_a_copy_that_comes_after_the_last_answer_goes_too(self, fake: FakeStudio, project: Path) -> None:
+        """C32, P2: a batch that is done is looked at by the pulls that read everything."""
+        with opened(project, "test") as ws:
+            number = exchange.places(ws)[""]
+            for item in tasks(ws, fake):
+                say(ws, fake, item, "food")
+            copies = [{**one, "annotations": []} for one in tasks(ws, fake).values()]
+            loop.pull(ws)
+            assert [row["state"] for row in ws.store.batches()] == ["done"]
+            fake.import_tasks(number, query={}, body=copies[:3])
+            assert len(fake.uids(number)) == 11
+            loop.pull(ws, whole=True)
+            assert len(fake.uids(number)) == 8
+
     def test_everything_is_read_now_and_then(
         self, fake: FakeStudio, project: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
