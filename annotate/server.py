@@ -224,7 +224,9 @@ def _account(folder: Path, port: int) -> Local:
         local = Local(url, old.email, old.password, old.token)
     else:
         # a password is set only when its account is made: data that outlived its credentials gets another account
-        outlived = (folder / DATA / "label_studio.sqlite3").exists()
+        outlived = (folder / DATA / "label_studio.sqlite3").exists() or os.environ.get(
+            "DJANGO_DB", "sqlite"
+        ) != "sqlite"
         email = EMAIL.replace("@", f"-{secrets.token_hex(3)}@") if outlived else EMAIL
         local = Local(url, email, secrets.token_urlsafe(18), secrets.token_hex(20))
     _write(folder / CREDENTIALS, asdict(local))
@@ -365,8 +367,8 @@ def _last_line(log: Path, local: Local | None = None) -> str:
     """Return the last line a log says, shortened, without the account's secrets."""
     said = log.read_text(encoding="utf-8", errors="replace").strip()
     line = said.splitlines()[-1].strip() if said else "it said nothing"
-    for secret in (local.password, local.token) if local else ():
-        line = line.replace(secret, "***")
+    for secret in (*((local.password, local.token) if local else ()), os.environ.get("POSTGRE_PASSWORD", "")):
+        line = line.replace(secret, "***") if secret else line
     return line[:200]
 
 

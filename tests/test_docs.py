@@ -29,9 +29,22 @@ TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)\s]+)\)")
-OURSELVES = {"init", "import", "score", "mine", "status", "doctor", "plan", "estimates"}
+OURSELVES = {"init", "import", "score", "mine", "status", "doctor", "plan", "estimates", "agree"}
 """The commands that need no server: a README line with one of them is run."""
-WITH_SERVER = {"studio", "round", "push", "pull", "review", "demo", "retrain", "promote", "rollback", "simulate"}
+WITH_SERVER = {
+    "studio",
+    "round",
+    "push",
+    "pull",
+    "review",
+    "demo",
+    "retrain",
+    "promote",
+    "rollback",
+    "simulate",
+    "adjudicate",
+    "serve",
+}
 ELSEWHERE = {"make", "pip", "export"}
 
 
