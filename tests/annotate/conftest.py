@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import postgres
 from fakes.browser import account, logged_in
 from fakes.expert import Place, made
 from fakes.label_studio import FakeStudio
 
 from toughcall.annotate import server
+
+POSTGRES = "TOUGHCALL_TEST_POSTGRES"
+"""Set to anything: the same tests on a Label Studio whose database is a throw-away PostgreSQL."""
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +31,14 @@ def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.L
             f"no label-studio program in {home}: set {server.VARIABLE} to an environment that has it"
         )
     folder = tmp_path_factory.getbasetemp() / "studio"
-    with pytest.MonkeyPatch.context() as patch:
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv(server.VARIABLE, str(home))
+        if os.environ.get(POSTGRES):
+            if why := postgres.missing():
+                pytest.skip(why)
+            for name, value in stack.enter_context(postgres.cluster()).environment().items():
+                patch.setenv(name, value)
         try:
             yield server.up(folder)
         finally:

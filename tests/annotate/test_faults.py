@@ -227,7 +227,6 @@ def test_on_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with postgres.cluster() as base:
         for name, value in base.environment().items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(server, "KEPT", (*server.KEPT, *postgres.NAMES))
         try:
             local = server.up(folder)
             assert not list(folder.rglob("*.sqlite3"))
