@@ -128,7 +128,6 @@ def main() -> int:
             if why := postgres.missing():
                 raise SystemExit(why)
             os.environ |= stack.enter_context(postgres.cluster()).environment()
-            server.KEPT = (*server.KEPT, *postgres.NAMES)  # type: ignore[attr-defined]
             folder = base / "studio"
         stack.callback(server.down, folder)
         local = server.up(folder, say=progress.say)
