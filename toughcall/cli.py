@@ -11,6 +11,7 @@ import click
 
 from toughcall.cli_evidence import estimates, plan, simulate
 from toughcall.cli_experts import adjudicate, agree, map_, pull, push
+from toughcall.cli_files import answers, export
 from toughcall.cli_models import difficulty, fixes, policy, promote, report, retrain, rollback, verify
 from toughcall.cli_serve import serve
 from toughcall.cli_studio import studio
@@ -284,7 +285,7 @@ def demo(ctx: click.Context, /, kind: tuple[str, ...], folder: Path, **options: 
         whole.run(folder, names, options["rounds"], ctx.obj["console"], **more)
 
 
-for command in (push, pull, adjudicate, agree, map_, serve):
+for command in (push, pull, adjudicate, agree, map_, serve, export, answers):
     main.add_command(command)
 for command in (studio, plan, estimates, simulate):
     main.add_command(command)

@@ -110,6 +110,14 @@ def where(ws: Workspace, url: str) -> str:
 
 # ---- out
 
+HANDED = "handed"
+"""In the ledger: which batches went out as files."""
+
+
+def handed_out(ws: Workspace) -> set[str]:
+    """Return the batches that went out as files: of their tasks no server of ours knows."""
+    return {name.removeprefix(f"{HANDED}:") for name in ws.store.named(f"{HANDED}:")}
+
 
 @dataclass(frozen=True)
 class Pushed:
@@ -152,7 +160,9 @@ def push(ws: Workspace, *, again: bool = False) -> Pushed:
 
     What was sent and is deleted there is told, and sent anew only with `again`.
     """
-    waiting = [row for row in ws.store.batches() if row["state"] != "done"]
+    # what went out as files is on no server of ours, and goes there only when asked for
+    filed: set[str] = set() if again else handed_out(ws)
+    waiting = [row for row in ws.store.batches() if row["state"] != "done" and row["name"] not in filed]
     if not waiting:
         return Pushed(0)
     studio = connect(ws)

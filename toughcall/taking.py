@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from toughcall.exchange import config_of, connect, instance, place_of, places, schema_of, studio_project
+from toughcall.exchange import config_of, connect, handed_out, instance, place_of, places, schema_of, studio_project
 from toughcall.records import Answer, SetAside, UsageError, digest
 from toughcall.voting import ADJUDICATION, GOLD
 from toughcall.workspace import Workspace
@@ -170,7 +170,8 @@ def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, who
     from toughcall.annotate import sync
 
     states = ("sent", "done") if whole else ("sent",)
-    open_ = {row["name"]: row for row in ws.store.batches() if row["state"] in states}
+    filed = handed_out(ws)
+    open_ = {row["name"]: row for row in ws.store.batches() if row["state"] in states and row["name"] not in filed}
     sent: dict[tuple[str, str], set[str]] = {}
     for batch, item, expert, _, state in ws.store.tasks():
         if state == "sent" and batch in open_ and place_of(ws, open_[batch], expert) == place:

@@ -22,7 +22,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from toughcall.cli import main
-from toughcall.cli_working import project_folder
 from toughcall.project import TOKEN_VARIABLE
 from toughcall.records import Batch, Floats, Pick, UsageError
 from toughcall.store import Store
@@ -35,7 +34,14 @@ with lock(Path(sys.argv[1]), "retrain"):
     print("held", flush=True)
     time.sleep(600)
 """
-ARGUMENTS = {"import": ["a.csv"], "map": ["a=b"], "studio users add": ["anna@example.com"]}
+ARGUMENTS = {
+    "import": ["a.csv"],
+    "map": ["a=b"],
+    "export tasks": ["out"],
+    "export labels": ["l.csv"],
+    "answers": ["a.json"],
+    "studio users add": ["anna@example.com"],
+}
 
 
 def leaves(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -370,22 +376,6 @@ def test_a_file_name_that_is_not_utf8_is_no_trouble(filled: Path, elsewhere: Pat
         file.write(b"text\nok\n \n")
     result = run("--project", filled, "import", os.fsdecode(path), "--json")
     assert rows(result)[0]["set aside"] == 1
-
-
-def test_the_project_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_project: Callable[..., Path]) -> None:
-    """The project is this folder, one above, the one below or the variable's; two below are never guessed."""
-    root = make_project()
-    monkeypatch.chdir(tmp_path)
-    assert project_folder() == root
-    (root / "pool" / "deep").mkdir(parents=True)
-    monkeypatch.chdir(root / "pool" / "deep")
-    assert project_folder() == root
-    other = make_project(name="other")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"2 projects here \(other, p\)"):
-        project_folder()
-    monkeypatch.setenv("TOUGHCALL_PROJECT", str(other))
-    assert project_folder() == other
 
 
 def test_what_the_review_page_is_started_with(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

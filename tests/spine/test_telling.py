@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from toughcall.cli_working import project_folder
+from toughcall.records import UsageError
 from toughcall.telling import Console, rows_out
 
 
@@ -39,3 +44,19 @@ def test_rows_show_undefined_as_a_dash_and_json_as_null(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[-1].split() == ["–", "0.500"]
     rows_out([{"a": None}], as_json=True)
     assert capsys.readouterr().out == '{"a": null}\n'
+
+
+def test_the_project_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_project: Callable[..., Path]) -> None:
+    """The project is this folder, one above, the one below or the variable's; two below are never guessed."""
+    root = make_project()
+    monkeypatch.chdir(tmp_path)
+    assert project_folder() == root
+    (root / "pool" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(root / "pool" / "deep")
+    assert project_folder() == root
+    other = make_project(name="other")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"2 projects here \(other, p\)"):
+        project_folder()
+    monkeypatch.setenv("TOUGHCALL_PROJECT", str(other))
+    assert project_folder() == other

@@ -1,4 +1,4 @@
-"""The page: title, next step, four figures, three tabs, and one sentence where something is wrong."""
+"""The page: title, next step, four figures, four tabs, and one sentence where something is wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _failed(error: ToughcallError) -> None:
 def _page(live: Live) -> None:
     import streamlit as st
 
-    from toughcall.review import tab_labels, tab_model, tab_queue, views
+    from toughcall.review import tab_labels, tab_model, tab_plan, tab_queue, views
 
     st.set_page_config(page_title=f"{live.project.name} · toughcall")
     picks, answers = views.asked_picks(live), views.answers_by_item(live)
@@ -66,13 +66,15 @@ def _page(live: Live) -> None:
     }
     for place, (name, value) in zip(st.columns([1, 1, 1, 2]), figures.items(), strict=True):
         place.metric(name, value, border=True)
-    queue, labels, model = st.tabs(["Queue", "Labels", "Model"])
+    queue, labels, model, plan = st.tabs(["Queue", "Labels", "Model", "Plan"])
     with queue:
         tab_queue.show(live, picks, answers)
     with labels:
         tab_labels.show(live)
     with model:
         tab_model.show(live)
+    with plan:
+        tab_plan.show(live)
 
 
 if __name__ == "__main__":
