@@ -2,7 +2,7 @@
 
 Part of benchmarks/faults.py (--kills). Two experts answer every item. A quiet run comes first; then the same
 round in fresh projects, where each command is killed up to twice and then run again to its end, until enough
-kills have fired; in the last one Label Studio itself is killed under a push and under a pull, and started again.
+kills have fired; what the two disagree on goes to adjudication, where the first of them decides; in the last one Label Studio itself is killed under a push and under a pull, and started again.
 A moment is drawn from the time that the command holds the project's lock, as long as it took undisturbed: a
 kill before that would come before any work.
 """
@@ -25,12 +25,15 @@ from typing import Any
 from fakes import campaign
 from fakes.crowd import SAID, Crowd, persons
 
+from toughcall import experts
 from toughcall.annotate import people, server
 from toughcall.annotate.tasks import to_result
+from toughcall.exchange import places
 from toughcall.telling import rows_out
+from toughcall.voting import ADJUDICATION, role_of
 from toughcall.workspace import Workspace, opened
 
-STEPS = ("push", "half", "pull", "push", "rest", "pull")
+STEPS = ("push", "half", "pull", "push", "rest", "pull", "adjudicate", "decide", "pull")
 """A round: commands, and between them what people do."""
 AGAIN = 2
 """So often one command is killed before it may end."""
@@ -75,6 +78,15 @@ class Round:
                 drawn = sha256(f"{uid} {number}".encode()).digest()
                 value = SAID[drawn[0] % len(SAID)] if drawn[1] % 3 else SAID[sha256(uid.encode()).digest()[0] % 3]
                 person.answer(tasks[uid], to_result(crowd.schema, value), drawn[2] / 4)
+
+    def decide(self) -> None:
+        """Have somebody decide what the two disagree on: the same words in every run."""
+        with opened(self.root, "check") as ws:
+            number = places(ws).get(ADJUDICATION)
+            schema = ws.schema
+        for task in Crowd(self.local, number, schema, list(self.experts), random.Random(0)).tasks() if number else ():
+            value = SAID[sha256(f"{task['data']['uid']} decided".encode()).digest()[0] % len(SAID)]
+            self.experts[0].answer(task["id"], to_result(schema, value), 1.0)
 
     def start(self, verb: str) -> subprocess.Popen[bytes]:
         """Start a command and return when it holds the project's lock, or has ended."""
@@ -144,6 +156,8 @@ class Round:
         for step, verb in enumerate(STEPS):
             if verb in ("half", "rest"):
                 self.answer(verb)
+            elif verb == "decide":
+                self.decide()
             else:
                 disturb(step, verb)
                 self.seconds[step] = self.finish(verb)
@@ -167,6 +181,9 @@ def end_state(ws: Workspace, crowd: Crowd) -> dict[str, Any]:
         "tasks": dict(there),
         "set aside": [str(one) for one in ws.store.set_aside()],
         "damage": ws.store.damage(),
+        "decided": {one.item: list(one.value) for one in said if role_of(one) == ADJUDICATION},
+        "agreement": experts.rows(ws)[0][1],
+        "annotators": experts.rows(ws)[1][1],
     }
 
 
@@ -198,7 +215,7 @@ def campaign_of(
         say: told one line a run.
 
     """
-    experts = persons(local, ("dora", "emil"))
+    both = persons(local, ("dora", "emil"))
     rng = random.Random(seed)
     moments: list[dict[str, Any]] = []
     wrong: list[str] = []
@@ -208,12 +225,14 @@ def campaign_of(
         with opened(one.root, "check") as ws:
             return end_state(ws, crowd)
 
-    quiet = Round(base / "quiet", folder, local, experts, items)
+    quiet = Round(base / "quiet", folder, local, both, items)
     quiet.begin()
     quiet.play()
     due = state_of(quiet)
     took = ", ".join(f"{STEPS[step]} {seconds:.1f} s" for step, seconds in quiet.seconds.items())
-    say(f"undisturbed: {took}; {len(due['labels'])} labels, {len(due['torn'])} torn")
+    say(
+        f"undisturbed: {took}; {len(due['labels'])} labels, {len(due['decided'])} of them decided, {len(due['torn'])} torn"
+    )
 
     def compared(one: Round) -> None:
         moments.extend(one.moments)
@@ -223,7 +242,7 @@ def campaign_of(
 
     turn = 0
     while len(moments) < kills:
-        one = Round(base / f"killed-{turn}", folder, local, experts, items)
+        one = Round(base / f"killed-{turn}", folder, local, both, items)
         one.begin()
         turn += 1
 
@@ -236,7 +255,7 @@ def campaign_of(
 
         one.play(disturb)
         compared(one)
-    last = Round(base / "server-killed", folder, local, experts, items)
+    last = Round(base / "server-killed", folder, local, both, items)
     last.begin()
 
     def disturb_server(step: int, verb: str) -> None:
