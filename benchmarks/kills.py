@@ -1,10 +1,10 @@
 """Kill push and pull with `kill -9` at random moments, and the server too: the end must be that of a quiet run.
 
-Part of benchmarks/faults.py (--kills). Two experts answer every item. A quiet run comes first; then the same
-round in fresh projects, where each command is killed up to twice and then run again to its end, until enough
-kills have fired; what the two disagree on goes to adjudication, where the first of them decides; in the last one Label Studio itself is killed under a push and under a pull, and started again.
-A moment is drawn from the time that the command holds the project's lock, as long as it took undisturbed: a
-kill before that would come before any work.
+Part of benchmarks/faults.py (--kills). Two experts answer every item; what they disagree on goes to adjudication,
+where the first of them decides. A quiet run comes first; then the same round in fresh projects, where each command
+is killed up to twice and then run again to its end, until enough kills have fired; in the last one Label Studio
+itself is killed under a push and under a pull, and started again. A moment is drawn from the time that the command
+holds the project's lock, as long as it took undisturbed: a kill before that would come before any work.
 """
 
 from __future__ import annotations

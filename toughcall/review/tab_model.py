@@ -1,12 +1,17 @@
-"""The model tab: the last verdict and the figures it stands on."""
+"""The model tab: the last verdict and what may be done about it, what moved, then one model in detail."""
 
 from __future__ import annotations
 
-from typing import Literal
+import sqlite3
+from typing import TYPE_CHECKING, Literal
 
-from toughcall.review import verdict
-from toughcall.review.live import Live
+from toughcall.records import ToughcallError
+from toughcall.review import promoting, rounds, verdict
+from toughcall.review.live import Live, folder, opened
 from toughcall.review.plain import literal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # the banner's edge is coloured in page.LOOK by its key
 BADGES: dict[str, tuple[Literal["green", "gray", "orange"], str]] = {
@@ -14,59 +19,31 @@ BADGES: dict[str, tuple[Literal["green", "gray", "orange"], str]] = {
     "KEEP": ("gray", ":material/remove:"),
     "UNDECIDED": ("orange", ":material/question_mark:"),
 }
+ICONS = {"promote": ":material/upgrade:", "rollback": ":material/undo:"}
+LARGEST = 3
+"""So many classes are named of those that moved most."""
 
 
 def show(live: Live) -> None:
     """Draw the tab."""
     import streamlit as st
 
-    from toughcall.review import charts
-
+    if done := st.session_state.pop("moved", ""):
+        st.success(literal(done), icon=":material/check:")
+    if problem := st.session_state.pop("unmoved", ""):
+        st.warning(literal(problem))
     events = live.retrains
     last = verdict.judged(events, live.champion)
     if last is None:
         st.info("No model has been judged yet. Train and judge one: `toughcall retrain`")
         return
-    _banner(last, live.champion)
-    event = events[-1]
-    table, classes, dimensions = verdict.figures(event), verdict.per_class(event), verdict.per_dimension(event)
-    checks, history = verdict.checks(event), verdict.rounds(events)
-    if table.empty:
-        st.info("This model was not measured: too few held-out labels for a verdict yet. Ask more: `toughcall round`")
-    left, right = st.columns(2, gap="large")
-    with left:
-        if len(table):
-            st.markdown("##### Against champion and baselines")
-            n, floor = int(table["n"].iloc[-1]), ", ".join(table["role"][table["floor"]])
-            dashed = f"; dashed: {literal(floor)}" if floor else ""
-            st.caption(f"on the same {n} held-out items, with 95 % intervals{dashed}")
-            st.altair_chart(charts.figures(table, verdict.ROLES[verdict.WINNER]), width="stretch")
-        if len(dimensions):
-            st.markdown("##### Error per dimension")
-            st.caption("in each dimension's own units; beside it the error of always saying the training mean")
-            two = {
-                name: st.column_config.NumberColumn(format="%.2f") for name in ("MAE", "mean's MAE", "RMSE", "Spearman")
-            }
-            st.dataframe(
-                dimensions, hide_index=True, column_config={**two, "held out": st.column_config.NumberColumn()}
-            )
-        elif len(classes):
-            st.markdown("##### F1 per class")
-            st.altair_chart(charts.per_class(classes), width="stretch")
-    with right:
-        if len(checks):
-            st.markdown("##### Checks of the gate")
-            width = {"check": 150, "passed": 70}
-            fixed = {name: st.column_config.TextColumn(width=size) for name, size in width.items()}
-            st.dataframe(checks, hide_index=True, column_config=fixed)
-        if len(history) > 1:
-            st.markdown("##### Round by round")
-            st.caption("the candidate of each retrain; dashed: what it has to beat")
-            metric = str(table["metric"].iloc[-1]) if len(table) else "value"
-            st.altair_chart(charts.rounds(history, metric), width="stretch")
+    _banner(live, last)
+    _moved(live)
+    # drawn by itself: moving a slider does not read the queue again
+    st.fragment(_detail)()
 
 
-def _banner(last: verdict.Judged, champion: str) -> None:
+def _banner(live: Live, last: verdict.Judged) -> None:
     """Draw the verdict; its sentence may quote a label, so it is shown letter by letter."""
     import streamlit as st
 
@@ -76,9 +53,121 @@ def _banner(last: verdict.Judged, champion: str) -> None:
         st.text(last.sentence)
         if last.dead:
             st.text(f"Never predicted: {', '.join(last.dead)}")
-        serving = "now in service" if last.serving else f"in service: {champion or 'no model yet'}"
+        serving = "now in service" if last.serving else f"in service: {live.champion or 'no model yet'}"
         facts = [last.version or "not stored", f"trained on {last.labels:,} labels", serving]
         if last.left_out:
             facts.append("left out: " + ", ".join(f"{n} {why}" for why, n in last.left_out))
         with st.container(key="verdict-facts"):
             st.text(" · ".join(facts))
+        moves = promoting.offered(live)
+        if moves:
+            with st.container(horizontal=True, gap="small"):
+                for move in moves:
+                    _offer(move)
+
+
+def _offer(move: promoting.Move) -> None:
+    """Draw a button that opens the verdict first, and under it the button that does it."""
+    import streamlit as st
+
+    title = f"Promote {move.version}" if move.verb == "promote" else f"Roll back to {move.version}"
+    with st.popover(f"{literal(title)} …", icon=ICONS[move.verb]):
+        st.text(move.sentence or "No verdict of it is stored.")
+        st.text("\n".join(move.figures) or "No figure of it is stored.")
+        after = f"{move.version} will serve instead of {move.serving or 'no model'}."
+        st.text(after if move.verb == "promote" else f"{after} Nothing is trained, nothing is removed.")
+        # the key names this one press: the second click of a double click finds no such button
+        st.button(
+            literal(title),
+            key=f"move-{move.id}",
+            icon=ICONS[move.verb],
+            type="primary",
+            on_click=_pressed,
+            args=(move,),
+        )
+
+
+def _pressed(move: promoting.Move) -> None:
+    """Carry a move out, once; what came of it is shown above the verdict."""
+    import streamlit as st
+
+    state = st.session_state
+    if state.get("last_move") == move.id:
+        return
+    if problem := promoting.carry_out(folder(), move):
+        state["unmoved"] = problem
+        return
+    state["last_move"] = move.id
+    state["moved"] = f"{move.version} is in service now."
+
+
+def _moved(live: Live) -> None:
+    """Draw what moved: the figure over the labels, and each class from retrain to retrain."""
+    import streamlit as st
+
+    from toughcall.review import charts_model
+
+    if len(live.retrains) < 2:
+        st.caption("What moved is shown from the second retrain on.")
+        return
+    events = live.store.events()
+    found, table = rounds.curve(events), rounds.by_class(live.retrains)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("##### Learning curve")
+        if found.points.empty:
+            st.caption("No retrain was measured on held-out labels yet.")
+        else:
+            control = rounds.control(events, live.project.root, found.metric)
+            metric, _, smaller = verdict.METRICS.get(found.metric, found.metric.replace("_", " ")).partition(", ")
+            st.caption(literal(_progress(found)))
+            drawn = charts_model.learning(found.points, control.points, metric, found.floor)
+            st.altair_chart(drawn, width="stretch")
+            floor = verdict.floor_of(live.retrains[-1])
+            notes = [smaller, literal(f"dashed: {floor}") if floor and found.floor is not None else "", control.note]
+            st.caption(" · ".join(note for note in notes if note))
+    with right:
+        if table.empty:
+            return
+        st.markdown(f"##### {'F1 per class' if live.kind.labelled else 'Error per dimension'}, retrain by retrain")
+        st.caption(literal(_largest(table)))
+        figure = "F1" if live.kind.labelled else "mean error"
+        st.altair_chart(charts_model.by_round(table, figure, charts_model.ink()), width="stretch")
+        if table["dead"].any():
+            never = "never predicted" if live.kind.labelled else "no better than the training mean"
+            st.caption(f"edged: {never}")
+
+
+def _progress(found: rounds.LearningCurve) -> str:
+    """Return the newest figure and its step in words."""
+    newest = found.points.iloc[-1]
+    said = f"{newest['value']:.3f} with {newest['labels']:,} labels"
+    if step := rounds.step(found):
+        said += f", {step[0]:+.3f} since the retrain before ({step[1]:+,} labels)"
+    said += f"; on the same {found.n:,} held-out items"
+    if found.apart:
+        said += f". {found.apart} earlier retrains were measured on other items and are left out"
+    return said
+
+
+def _largest(table: pd.DataFrame) -> str:
+    """Return which classes moved most in the last retrain."""
+    moved = [f"{name} {by:+.2f}" for name, by in rounds.changes(table) if abs(by) >= 0.005][:LARGEST]
+    return f"moved most: {', '.join(moved)}" if moved else "no class moved in the last retrain"
+
+
+def _detail() -> None:
+    """Draw one model in detail; it opens the project itself, since it is drawn again without the page."""
+    import streamlit as st
+
+    from toughcall.review import tab_model_detail
+
+    try:
+        with opened(folder()) as live:
+            tab_model_detail.show(live)
+    except ToughcallError as error:
+        st.warning("This cannot be shown.", icon=":material/error:")
+        st.text(str(error))
+    except sqlite3.Error as error:
+        st.warning("The ledger cannot be read now: reload the page, then run `toughcall doctor`")
+        st.text(str(error))

@@ -137,11 +137,17 @@ def figures(event: Event) -> pd.DataFrame:
     return table.astype({"value": "float64", "low": "float64", "high": "float64", "floor": "bool"})
 
 
+def floor_of(event: Event) -> str:
+    """Return the name of what a candidate has to beat, "" where no report says it."""
+    table = figures(event)
+    return ", ".join(table["role"][table["floor"]])
+
+
 def per_class(event: Event, role: str = WINNER) -> pd.DataFrame:
     """Return class, f1, n (held-out labels, None when unknown), dead of one report, worst class first."""
     import pandas as pd
 
-    report = _report(event, role)
+    report = report_of(event, role)
     dead = set(_never(event, role))
     rows = [
         (str(one.get("label", "")), number(one.get("f1")), number(one.get("support")), one.get("label") in dead)
@@ -163,7 +169,7 @@ def per_dimension(event: Event, role: str = WINNER) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for one in _dicts(_report(event, role).get("per_dimension")):
+    for one in _dicts(report_of(event, role).get("per_dimension")):
         figures = {name: number(one.get(key)) for key, name in DIMENSIONS.items() if key != "label"}
         if any(value is not None for value in figures.values()):
             rows.append({"dimension": str(one.get("label", "")), **figures})
@@ -200,13 +206,14 @@ def rounds(events: Sequence[Event]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(floats)
 
 
-def _report(event: Event, role: str = WINNER) -> Mapping[str, Any]:
+def report_of(event: Event, role: str = WINNER) -> Mapping[str, Any]:
+    """Return what a retrain event reports of one role, {} where nothing."""
     return next((report for report in _dicts(event.get("reports")) if report.get("role") == role), {})
 
 
 def _never(event: Event, role: str = WINNER) -> list[str]:
     """Return the labels that a report's model never predicted."""
-    found = _report(event, role).get("dead") or event.get("dead")
+    found = report_of(event, role).get("dead") or event.get("dead")
     return [str(name) for name in found] if isinstance(found, list | tuple) else []
 
 

@@ -2,37 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toughcall.records import Answer, Pick, Value
+from toughcall.records import Pick
+from toughcall.review.asked_views import (
+    FREE,
+    HELD,
+    Answers,
+    Decided,
+    Picks,
+    answers_by_item,
+    asked_picks,
+    counts,
+    decided,
+    reasons,
+    said,
+    state,
+    wanted,
+    worded,
+)
+from toughcall.review.item_views import LONGEST, Detail, detail, held_out, titles
 from toughcall.review.live import Live, Scored
 from toughcall.review.plain import short
-from toughcall.schema import numbers_of
+from toughcall.review.score_views import (
+    BINS,
+    Histogram,
+    guesses,
+    histogram,
+    name_sql,
+    place_sql,
+    pool_rows,
+    rows,
+    score_name,
+    score_sql,
+    score_start,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BINS = 40
-"""Bars of the histogram: 0.4 and 0.6 are edges of bars."""
+__all__ = [
+    "ALL",
+    "ASIDE",
+    "BINS",
+    "EVERY",
+    "LONGEST",
+    "OPEN",
+    "PAGE",
+    "UNASKED",
+    "WANTED",
+    "Answers",
+    "Decided",
+    "Detail",
+    "Filter",
+    "Histogram",
+    "Page",
+    "Picks",
+    "answers_by_item",
+    "asked_picks",
+    "counts",
+    "decided",
+    "detail",
+    "histogram",
+    "queue_page",
+    "reasons",
+    "said",
+    "score_name",
+    "score_start",
+    "state",
+    "titles",
+    "wanted",
+    "worded",
+]
+
 PAGE = 100
 """Rows of the queue that are drawn at once."""
-LONGEST = 20_000
-"""Characters of one text that are sent to the browser."""
 OPEN, ALL, UNASKED = "\x00open", "\x00all", "\x00unasked"
-"""What a `Filter` shows when it is not one batch: open batches, every batch, items nobody was asked about."""
-
-Picks = Sequence[tuple[str, Pick]]
-Answers = Mapping[str, Sequence[Answer]]
+EVERY, WANTED, ASIDE = "\x00every", "\x00wanted", "\x00aside"
+"""What a `Filter` shows when it is not one batch: open batches, every batch, items nobody was asked about; every
+scored item, what reviewers approved or pinned and is not asked yet, what they set aside."""
+COLUMNS = ("item", "batch", "text", "text_b", "class", "score", "reason", "note", "state", "by", "answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which rows of the queue are wanted.
 
-    `show` is a batch's name, OPEN, ALL or UNASKED; `column` the class whose probability is the score ("" =
-    see `score_sql`); `label` keeps the items of one class; `band` keeps scores inside it, both ends included.
+    `show` is a batch's name or one of OPEN, ALL, UNASKED, EVERY, WANTED, ASIDE; `column` the class whose probability
+    is the score ("" = see `score_sql`); `label` keeps the items of one class; `band` keeps scores inside it, both
+    ends included.
     """
 
     show: str = ALL
@@ -45,296 +105,190 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts of calibrated scores: `bars` has low, high, count for each of the `BINS` bars."""
-
-    bars: pd.DataFrame
-    total: int
-    in_band: int
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of queue rows: columns item, batch, text, text_b, class, score, reason, note, state, answer."""
+    """One page of queue rows, with the columns of `COLUMNS`, and how many rows there are on all pages."""
 
     rows: pd.DataFrame
     total: int
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """One item in full: (key, text) of each of its records, what the model says of it, why it was asked, answers.
+def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers, reviewed: Decided | None = None) -> Page:
+    """Return one page of the queue: picks in the order they are asked, or scored items, most uncertain first.
 
-    `chances` has class and p; `numbers` has dimension, predicted and range; both are empty where there is none.
+    `reviewed`: what reviewers decided, read from the ledger when it is not given.
     """
-
-    item: str
-    texts: tuple[tuple[str, str], ...]
-    chances: pd.DataFrame
-    numbers: pd.DataFrame
-    picks: tuple[tuple[str, Pick], ...] = ()
-    answers: tuple[Answer, ...] = ()
-    cut: bool = False
-
-
-def name_sql(label: str) -> str:
-    """Return the quoted name of a label's column: a label is any printable text."""
-    return '"p:' + label.replace('"', '""') + '"'
-
-
-def text_sql(text: str) -> str:
-    """Return `text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def score_sql(live: Live, scored: Scored, column: str) -> str:
-    """Return SQL for the score of a row: what the band is held against.
-
-    With a column it is that class's probability. Without one it is what mining uses: where classes compete,
-    the likeliest class against the runner-up, P(first) / (P(first) + P(second)); else the probability
-    nearest to 0.5; without classes, what the model expects to miss by.
-    """
-    if not live.kind.labelled:
-        return "uncertainty"
-    names = [name_sql(label) for label in scored.labels]
-    if column in scored.labels or len(names) == 1:
-        return name_sql(column) if column in scored.labels else names[0]
-    if live.schema.single:
-        return "1 - uncertainty / 2"
-    return f"[{', '.join(names)}][{_place(live, names)}]"
-
-
-def class_sql(live: Live, scored: Scored) -> str:
-    """Return SQL for the class named beside a score: the likeliest, or the one nearest to 0.5; '' without classes."""
-    if not live.kind.labelled:
-        return "''"
-    names = [name_sql(label) for label in scored.labels]
-    if len(names) == 1:
-        other = next((label for label in live.schema.labels if label != scored.labels[0]), "")
-        return f"CASE WHEN {names[0]} >= 0.5 THEN {text_sql(scored.labels[0])} ELSE {text_sql(other)} END"
-    return f"[{', '.join(text_sql(label) for label in scored.labels)}][{_place(live, names)}]"
-
-
-def _place(live: Live, names: Sequence[str]) -> str:
-    rank = list(names) if live.schema.single else [f"-abs({name} - 0.5)" for name in names]
-    return f"list_position([{', '.join(rank)}], greatest({', '.join(rank)}))"
-
-
-def score_name(live: Live, column: str) -> str:
-    """Return what the score of a row is, in words."""
-    if not live.kind.labelled:
-        return "half the 90 % interval, as a share of the range"
-    scored = live.scored
-    if column or (scored is not None and len(scored.labels) == 1):
-        return f"probability of {column or (scored.labels[0] if scored else '')}"
-    return "likeliest class against the runner-up" if live.schema.single else "probability nearest to 0.5"
-
-
-def score_start(live: Live, column: str, low: float) -> float:
-    """Return where the scale of scores starts: the likeliest of two classes is never below 0.5."""
-    two = live.schema.single and not column and live.scored is not None and len(live.scored.labels) > 1
-    return min(0.4, low) if two else 0.0
-
-
-def histogram(live: Live, column: str, low: float, high: float) -> Histogram | None:
-    """Count the scores in equal bars; None before the first scores."""
     import pandas as pd
 
-    scored = live.scored
-    if scored is None:
-        return None
-    rows = live.sql(
-        f"WITH s AS (SELECT ({score_sql(live, scored, column)})::FLOAT AS score FROM read_parquet(?))"
-        " SELECT least(floor(score * ?::FLOAT)::INTEGER, ?), count(*),"
-        " count(*) FILTER (WHERE score BETWEEN ?::FLOAT AND ?::FLOAT) FROM s GROUP BY 1",
-        [str(scored.path), BINS, BINS - 1, low, high],
-    )
-    found = {int(bar): (int(count), int(inside)) for bar, count, inside in rows}
-    bars = pd.DataFrame(
-        {
-            "low": [bar / BINS for bar in range(BINS)],
-            "high": [(bar + 1) / BINS for bar in range(BINS)],
-            "count": [found.get(bar, (0, 0))[0] for bar in range(BINS)],
-        }
-    )
-    return Histogram(bars, sum(n for n, _ in found.values()), sum(n for _, n in found.values()))
-
-
-def asked_picks(live: Live) -> list[tuple[str, Pick]]:
-    """Return (batch, pick) of everything sent or planned, newest batch first, without what was set aside."""
-    names = [row["name"] for row in live.batches]
-    return [(name, pick) for name in reversed(names) for pick in live.store.batch(name).picks]
-
-
-def answers_by_item(live: Live) -> dict[str, list[Answer]]:
-    """Return the current answers of each item."""
-    found: dict[str, list[Answer]] = {}
-    for answer in live.store.answers():
-        found.setdefault(answer.item, []).append(answer)
-    return found
-
-
-def state(live: Live, batch: str, answers: Sequence[Answer]) -> str:
-    """Return "answered" (studio.overlap answers are in), "waiting", "not sent" or "closed" (its batch is done)."""
-    if len(answers) >= live.project.studio.overlap:
-        return "answered"
-    return {"planned": "not sent", "done": "closed"}.get(live.states.get(batch, ""), "waiting")
-
-
-def counts(live: Live, picks: Picks, answers: Answers) -> tuple[int, int]:
-    """Return how many of the items asked wait for an answer (closed batches do not), and how many have theirs."""
-    states = [state(live, batch, answers.get(pick.item, ())) for batch, pick in picks]
-    return states.count("waiting") + states.count("not sent"), states.count("answered")
-
-
-def _spoken(value: Value) -> list[str]:
-    return [one if isinstance(one, str) else f"{one[0]} {one[1]:g}" for one in value]
-
-
-def said(answers: Sequence[Answer]) -> str:
-    """Return in a few words what the experts answered, "" when nobody did."""
-    words = {"skip": "skipped", "cant_tell": "can't tell"}
-    each = [words.get(a.outcome) or ", ".join(_spoken(a.value)) or "none of them" for a in answers]
-    return " / ".join(dict.fromkeys(each))
-
-
-def reasons(picks: Picks) -> list[str]:
-    """Return the reasons that occur, sorted."""
-    return sorted({pick.reason for _, pick in picks})
-
-
-def worded(reason: str) -> str:
-    """Return a reason's name as words."""
-    return reason.replace("_", " ")
-
-
-def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers) -> Page:
-    """Return one page of the queue: picks in the order they are asked, or unasked items, most uncertain first."""
-    import pandas as pd
-
-    kept: list[tuple[str, Pick]] = []
-    if wanted.show == UNASKED:
-        seats = "SELECT id AS item, NULL::BIGINT AS seat FROM s WHERE id NOT IN (SELECT unnest(?::VARCHAR[]))"
-        values: list[Any] = [sorted(live.store.asked())]
-        order = "s.uncertainty DESC, item"
+    reviewed = decided(live, picks) if reviewed is None else reviewed
+    listed = _listed(live, wanted, picks, answers, reviewed)
+    if listed is None:
+        ids, total, scores = _most_uncertain(live, wanted)
+        seats: Sequence[tuple[str, Pick | None]] = [("", None)] * len(ids)
     else:
-        still_open = {name for name, now in live.states.items() if now != "done"}
-        shown = {ALL: set(live.states), OPEN: still_open}.get(wanted.show, {wanted.show})
-        kept = [(batch, pick) for batch, pick in picks if batch in shown and wanted.reason in ("", pick.reason)]
-        seats = "SELECT unnest(?::VARCHAR[]) AS item, unnest(?::BIGINT[]) AS seat"
-        values = [[pick.item for _, pick in kept], list(range(len(kept)))]
-        order = "seat"
-    found, total = _cut(live, wanted, seats, values, order)
-    rows = []
-    for item, seat, score, name, text, text_b in found:
-        batch, pick = kept[seat] if seat is not None else ("", None)
+        kept, total = _kept(live, wanted, listed)
+        ids, seats = [one for one, _, _ in kept], [(batch, pick) for _, batch, pick in kept]
+        scores = _scores_of(live, wanted, ids)
+    texts = _texts_of(live, ids)
+    held = held_out(live, [record for one in ids if one in texts for record in texts[one][2:]])
+    newest: dict[str, list[tuple[str, Pick]]] = {}
+    for batch, pick in picks if listed is None else ():
+        newest.setdefault(pick.item, []).append((batch, pick))
+    table = []
+    for item, (batch, pick) in zip(ids, seats, strict=True):
+        mine = [(batch, pick)] if pick else newest.get(item, [])
+        text, text_b, *records = texts.get(item, ("", ""))
+        score, name = scores.get(item, (None, ""))
         given = answers.get(item, ())
-        now = state(live, batch, given) if pick else ""
-        why = (worded(pick.reason), pick.note) if pick else ("", "")
-        rows.append((item, batch, text, text_b, name, score, *why, now, said(given)))
-    columns = ["item", "batch", "text", "text_b", "class", "score", "reason", "note", "state", "answer"]
-    return Page(pd.DataFrame(rows, columns=columns), total, wanted.page)
+        now = state(live, mine[0][0], given) if mine or given else reviewed.state(item)
+        now = HELD if now == FREE and any(record in held for record in records) else now
+        why = ", ".join(dict.fromkeys(worded(one.reason) for _, one in mine))
+        note = mine[0][1].note if mine else reviewed.why(item)
+        where = mine[0][0] if mine else ""
+        table.append((item, where, text, text_b, name, score, why, note, now, reviewed.by(item), said(given)))
+    return Page(pd.DataFrame(table, columns=list(COLUMNS)), total, wanted.page)
+
+
+Listed = list[tuple[str, str, Pick | None]]
+
+
+def _listed(live: Live, chosen: Filter, picks: Picks, answers: Answers, reviewed: Decided) -> Listed | None:
+    """Return (item, batch, pick) of what is wanted, in its order; None where that is any scored item."""
+    if chosen.show in (UNASKED, EVERY):
+        return None
+    if chosen.show == WANTED:
+        return [(item, "", None) for item in wanted(live, picks, answers, reviewed)]
+    if chosen.show == ASIDE:
+        aside = [one.item for one in reversed(reviewed.last.values()) if one.action == "set_aside"]
+        return [(item, "", None) for item in aside]
+    still_open = {name for name, now in live.states.items() if now != "done"}
+    shown = {ALL: set(live.states), OPEN: still_open}.get(chosen.show, {chosen.show})
+    return [(p.item, batch, p) for batch, p in picks if batch in shown and chosen.reason in ("", p.reason)]
+
+
+def _tests(live: Live, wanted: Filter) -> tuple[list[str], list[Any]]:
+    """Return SQL conditions on a row of the scores and what they are bound to."""
+    scored = live.scored
+    tests, bound = list[str](), list[Any]()
+    if scored is not None and wanted.label:
+        names = guesses(live, scored)
+        if live.schema.single:
+            tests.append(f"({place_sql(live, scored)}) = ?")
+            bound.append(names.index(wanted.label) + 1 if wanted.label in names else 0)
+        else:
+            tests.append(f"{name_sql(wanted.label)} >= 0.5" if wanted.label in scored.labels else "false")
+    if scored is not None and wanted.band is not None:
+        tests.append(f"({score_sql(live, scored, wanted.column)})::FLOAT BETWEEN ?::FLOAT AND ?::FLOAT")
+        bound += list(wanted.band)
+    return tests, bound
 
 
 WORDS = {
-    "texts": "SELECT id, text AS a, '' AS b FROM texts",
-    "pairs": "SELECT pairs.id AS id, x.text AS a, y.text AS b FROM pairs"
-    " JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b",
-    "relations": "SELECT r.id AS id, x.text AS a, '' AS b FROM relations r JOIN texts x ON x.id = r.text",
+    "texts": ("texts", "contains(lower(texts.text), lower(?))"),
+    "pairs": (
+        "pairs JOIN texts x ON x.id = pairs.a JOIN texts y ON y.id = pairs.b",
+        "(contains(lower(x.text), lower(?)) OR contains(lower(y.text), lower(?)))",
+    ),
+    "relations": ("relations JOIN texts x ON x.id = relations.text", "contains(lower(x.text), lower(?))"),
 }
-"""By where the pool keeps items: SQL for id and one or two texts."""
+"""By where the pool keeps items: SQL for their words, and for those that hold a text."""
+SHOWN = {
+    "texts": "left(texts.text, 400), '', texts.id",
+    "pairs": "left(x.text, 400), left(y.text, 400), x.id, y.id",
+    "relations": "left(x.text, 400), '', x.id",
+}
+"""By where the pool keeps items: SQL for one or two texts, then for the ids of the records."""
 
 
-def _cut(live: Live, wanted: Filter, seats: str, values: list[Any], order: str) -> tuple[list[tuple[Any, ...]], int]:
-    """Run the one query of the queue; return (item, seat, score, class, text, text_b) rows and how many match."""
-    scored = live.scored
-    if scored is None:
-        table = "SELECT NULL::VARCHAR AS id, 0.0 AS uncertainty, 0.0 AS score, NULL::VARCHAR AS name WHERE false"
-        sources: list[Any] = []
-    else:
-        chosen = f"{name_sql(wanted.label)} >= 0.5" if wanted.label in scored.labels else "false"
-        table = (
-            f"SELECT id, uncertainty, ({score_sql(live, scored, wanted.column)})::FLOAT AS score,"
-            f" {class_sql(live, scored)} AS name, {chosen} AS chosen FROM read_parquet(?)"
-        )
-        sources = [str(scored.path)]
-    words, hit = WORDS[live.kind.items], "(contains(lower(w.a), lower(?)) OR contains(lower(w.b), lower(?)))"
-    tests, bound = ["true"], list[Any]()
-    if scored is not None and wanted.label:
-        tests.append(f"s.name = {text_sql(wanted.label)}" if live.schema.single else "s.chosen")
-    if scored is not None and wanted.band is not None:
-        tests.append("s.score BETWEEN ?::FLOAT AND ?::FLOAT")
-        bound += list(wanted.band)
+def _hits(live: Live, search: str) -> tuple[str, list[Any]]:
+    """Return SQL for the ids of all items that hold a text, and what it is bound to."""
+    what = live.kind.items
+    source, hit = WORDS[what]
+    return f"SELECT {what}.id AS id FROM {source} WHERE {hit}", [search.strip()] * hit.count("?")
+
+
+def _kept(live: Live, wanted: Filter, listed: Listed) -> tuple[Listed, int]:
+    """Return what is on the page of a list and how long the list is after all filters, in its own order."""
+    scored, (tests, bound) = live.scored, _tests(live, wanted)
+    ids = list(dict.fromkeys(item for item, _, _ in listed))
+    among = "id IN (SELECT unnest(?::VARCHAR[]))"
+    if tests and scored is not None:
+        test = " AND ".join([*tests, among])
+        found = {row[0] for row in rows(live, scored, f"SELECT id FROM read_parquet(?) WHERE {test}", [*bound, ids])}
+        listed = [row for row in listed if row[0] in found]
     if wanted.search.strip():
-        tests.append(hit)
-        bound += [wanted.search.strip()] * hit.count("?")
-    named = f"WITH s AS ({table}), w AS ({words}), seats AS ({seats})"
-    where = " AND ".join(tests)
-    joined = f"FROM seats LEFT JOIN s ON s.id = seats.item LEFT JOIN w ON w.id = seats.item WHERE {where}"
-    given = [*sources, *values, *bound]
-    total = int(live.sql(f"{named} SELECT count(*) {joined}", given)[0][0])
-    found = live.sql(
-        f"{named} SELECT seats.item AS item, seat, s.score, s.name, left(w.a, 400), left(w.b, 400) {joined}"
-        f" ORDER BY {order} LIMIT {PAGE} OFFSET ?",
-        [*given, wanted.page * PAGE],
+        hits, given = _hits(live, wanted.search)
+        found = {row[0] for row in pool_rows(live, f"SELECT id FROM ({hits}) WHERE {among}", [*given, ids])}
+        listed = [row for row in listed if row[0] in found]
+    return listed[wanted.page * PAGE : (wanted.page + 1) * PAGE], len(listed)
+
+
+Scores = dict[str, tuple[float | None, str]]
+"""By item: its score and the class named beside it."""
+
+
+def _scores_of(live: Live, wanted: Filter, ids: Sequence[str]) -> Scores:
+    scored = live.scored
+    if scored is None or not ids:
+        return {}
+    seen = f"SELECT id, {_seen(live, scored, wanted)} FROM read_parquet(?) WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+    return _named(live, scored, rows(live, scored, seen, [sorted(set(ids))]))
+
+
+def _seen(live: Live, scored: Scored, wanted: Filter) -> str:
+    return f"({score_sql(live, scored, wanted.column)})::FLOAT, {place_sql(live, scored)}"
+
+
+def _named(live: Live, scored: Scored, found: Sequence[tuple[Any, ...]]) -> Scores:
+    names = guesses(live, scored)
+    return {row[0]: (row[1], names[row[2] - 1] if row[2] else "") for row in found}
+
+
+def _most_uncertain(live: Live, wanted: Filter) -> tuple[list[str], int, Scores]:
+    """Return the scored items on a page, most uncertain first, how many there are, and their scores.
+
+    The scores alone decide which items these are; only a search has to read the words of them all.
+    """
+    scored, (tests, bound) = live.scored, _tests(live, wanted)
+    if scored is None:
+        return [], 0, {}
+    if wanted.show == UNASKED:
+        tests.append("id NOT IN (SELECT unnest(?::VARCHAR[]))")
+        bound.append(sorted(live.store.asked()))
+    source = "FROM read_parquet(?)" + (f" WHERE {' AND '.join(tests)}" if tests else "")
+    order, start = f"ORDER BY uncertainty DESC, id LIMIT {PAGE} OFFSET ?", wanted.page * PAGE
+    if not wanted.search.strip():
+        total = int(rows(live, scored, f"SELECT count(*) {source}", bound)[0][0])
+        query = f"SELECT id, {_seen(live, scored, wanted)} {source} {order}"
+        found = rows(live, scored, query, [*bound, start])
+        return [row[0] for row in found], total, _named(live, scored, found)
+    hits, given = _hits(live, wanted.search)
+    named = (
+        f"WITH found AS MATERIALIZED (SELECT id, uncertainty {source}{' AND' if tests else ' WHERE'} id IN ({hits}))"
     )
+    query = f"{named} SELECT id, (SELECT count(*) FROM found) FROM found {order}"
+    page = pool_rows(live, query, [str(scored.path), *bound, *given, start])
+    ids = [row[0] for row in page]
+    return ids, int(page[0][1]) if page else 0, _scores_of(live, wanted, ids)
+
+
+def _texts_of(live: Live, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return by item one or two texts on one line, cut, and the ids of its records."""
+    what = live.kind.items
+    query = f"SELECT {what}.id, {SHOWN[what]} FROM {WORDS[what][0]} WHERE {what}.id IN (SELECT unnest(?::VARCHAR[]))"
+    found = pool_rows(live, query, [sorted(set(ids))]) if ids else ()
     marked = live.pool.items([row[0] for row in found]) if live.kind.spanned else {}
-    rows = []
-    for item, seat, score, name, a, b in found:
-        text = short(a or "") if item not in marked else around(marked[item].fields()["text"])
-        rows.append((item, seat, score, name or "", text, short(b or "")))
-    return rows, total
+    return {
+        item: (
+            short(a or "") if item not in marked else around(marked[item].fields()["text"]),
+            short(b or ""),
+            *records,
+        )
+        for item, a, b, *records in found
+    }
 
 
 def around(marked: str) -> str:
     """Return the part of a text that begins shortly before its first mark: where a long one is read."""
     start = min(marked.find("[SUBJ]"), marked.find("[OBJ]"))
     return short(marked) if start < 60 else short("…" + marked[start - 40 :])
-
-
-def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | None:
-    """Return one item in full, None when the pool does not hold it; a very long text is cut."""
-    import pandas as pd
-
-    one = live.pool.items([item]).get(item)
-    if one is None:
-        return None
-    scored, shown = live.scored, tuple(one.fields().values())
-    chances, numbers = pd.DataFrame({"class": [], "p": []}), pd.DataFrame({"dimension": []})
-    if scored is not None:
-        names = ", ".join(name_sql(label) for label in scored.labels)
-        row = live.sql(f"SELECT {names} FROM read_parquet(?) WHERE id = ?", [str(scored.path), item])
-        if row and not live.kind.labelled:
-            numbers = predicted(live, scored, row[0])
-        elif row:
-            chances = pd.DataFrame({"class": list(scored.labels), "p": [float(p) for p in row[0]]})
-            chances = chances.sort_values(["p", "class"], ascending=[False, True], ignore_index=True)
-    return Detail(
-        item,
-        tuple((part.key, text[:LONGEST]) for part, text in zip(one.texts, shown, strict=True)),
-        chances,
-        numbers,
-        tuple((batch, pick) for batch, pick in picks if pick.item == item),
-        tuple(answers.get(item, ())),
-        any(len(text) > LONGEST for text in shown),
-    )
-
-
-def predicted(live: Live, scored: Scored, row: Sequence[float]) -> pd.DataFrame:
-    """Return dimension, predicted and range, in each dimension's own units; none when the dimensions have changed."""
-    import numpy as np
-    import pandas as pd
-
-    kind, schema = live.kind, live.schema
-    rows = []
-    if scored.labels == kind.columns(schema):
-        said = numbers_of(kind.decode(schema, np.array([row]), kind.plain(schema))[0])
-        rows = [(d.name, round(said[d.name], 2), f"{d.low:g} to {d.high:g}") for d in schema.dimensions]
-    return pd.DataFrame(rows, columns=["dimension", "predicted", "range"])
-
-
-def titles(one: Detail) -> tuple[str, ...]:
-    """Return a heading for each record of an item, with the user's own id where there is one."""
-    plain = ("A", "B") if len(one.texts) == 2 else ("Text",)
-    return tuple(f"{title} · {key}" if key else title for title, (key, _) in zip(plain, one.texts, strict=True))
