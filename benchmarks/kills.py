@@ -230,9 +230,8 @@ def campaign_of(
     quiet.play()
     due = state_of(quiet)
     took = ", ".join(f"{STEPS[step]} {seconds:.1f} s" for step, seconds in quiet.seconds.items())
-    say(
-        f"undisturbed: {took}; {len(due['labels'])} labels, {len(due['decided'])} of them decided, {len(due['torn'])} torn"
-    )
+    counted = f"{len(due['labels'])} labels, {len(due['decided'])} of them decided, {len(due['torn'])} torn"
+    say(f"undisturbed: {took}; {counted}")
 
     def compared(one: Round) -> None:
         moments.extend(one.moments)
