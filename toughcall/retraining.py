@@ -231,8 +231,11 @@ def retrain(ws: Workspace, *, reseal: bool = False, force: bool = False, recipe:
     )
     if test and (sentence := luck(openings(ws), ws.project.gate.confidence)):
         ws.telling.say(sentence)
+    from toughcall import doubts
     from toughcall.reporting import write
 
+    outside = None if trained.outside is None else ws.kind.link(trained.outside)
+    doubts.write(ws, train, outside, version)
     page = write(ws, version)[-2]
     ws.telling.say(f"report: {page.relative_to(ws.project.root)}")
     found = trained.chosen
