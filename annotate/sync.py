@@ -42,6 +42,9 @@ class Remote(Protocol):
     def listed(self, project: int, batch: str) -> list[dict[str, Any]]:
         """Return every task of a batch as {"id", "uid", "annotations", "drafts"} (the last two are counts)."""
 
+    def count(self, project: int, batch: str) -> int:
+        """Return how many tasks of a batch there are."""
+
     def send(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Send tasks in one request, without a second try; Refused, RemoteError, or UsageError for a wrong token."""
 
@@ -141,6 +144,8 @@ class _Push:
     failures: dict[str, int] = field(default_factory=dict)
     doubtful: dict[str, int] = field(default_factory=dict)
     """How many tasks were there when a request that held this uid first made the server fail."""
+    counted: bool = False
+    """Whether some of `present` was only counted, not seen."""
     moved_at: float = 0.0
     delay: float = 0.5
 
@@ -154,7 +159,18 @@ class _Push:
                 self.put_aside(task, problem)
         self.look()
         already = set(self.present)
-        queue = deque(chunks([task for task in self.tasks if self.missing(task)], sizes))
+        self.send_all(deque(chunks([task for task in self.tasks if self.missing(task)], sizes)))
+        # what a count said is looked at once, task by task, before anything is called done
+        while self.counted:
+            self.counted = False
+            self.present.clear()
+            self.look()
+            self.send_all(deque(chunks([task for task in self.tasks if self.missing(task)], sizes)))
+        removed = self.tidy()
+        sent = len(self.present - already)
+        return Done(sent, len(already), removed, tuple(self.aside[uid] for uid in sorted(self.aside)))
+
+    def send_all(self, queue: deque[list[dict[str, Any]]]) -> None:
         self.tell()
         while queue:
             chunk = [task for task in queue.popleft() if self.missing(task)]
@@ -172,9 +188,6 @@ class _Push:
             elif rest:
                 queue.appendleft(rest)
             self.tell()
-        removed = self.tidy()
-        sent = len(self.present - already)
-        return Done(sent, len(already), removed, tuple(self.aside[uid] for uid in sorted(self.aside)))
 
     def missing(self, task: Mapping[str, Any]) -> bool:
         uid = task["data"]["uid"]
@@ -190,6 +203,8 @@ class _Push:
             self.remote.send(self.project, chunk)
         except (Refused, RemoteError) as problem:
             error = problem
+        if error is None and self.all_there(chunk):
+            return None
         arrived = self.look()
         if isinstance(error, Refused):
             return error
@@ -199,6 +214,21 @@ class _Push:
             self.pause(error)
             arrived = self.look()
         return error
+
+    def all_there(self, chunk: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether the server, which said yes, now counts so many more tasks: quick, where a listing is not."""
+        try:
+            now = self.remote.count(self.project, self.batch)
+        except RemoteError:
+            return False
+        if now != len(self.rows) + len(chunk):
+            return False
+        uids = {task["data"]["uid"] for task in chunk}
+        self.rows = [*self.rows, *({"id": 0, "uid": uid, "annotations": 0, "drafts": 0} for uid in sorted(uids))]
+        self.present |= uids
+        self.counted = True
+        self.moved()
+        return True
 
     def doubt(self, rest: list[dict[str, Any]], error: Failed) -> None:
         """Note that the server failed on these; a single one is given up when others passed meanwhile (C39)."""

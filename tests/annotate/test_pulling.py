@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.expert import Place, answer, exported, task
+from fakes.expert import Place, answer, exported, made, task
 from fakes.label_studio import FakeStudio
 
 from toughcall import exchange, loop, mapping, taking
-from toughcall.annotate import pulling
+from toughcall.annotate import pulling, sync
 from toughcall.annotate.tasks import to_result
 from toughcall.project import TOKEN_VARIABLE
 from toughcall.records import Batch, Pick, RemoteError, UsageError
@@ -354,3 +354,28 @@ class TestMeaning:
         for wrong in (["a"], ["=b"], ["a=b", "a=c"]):
             with pytest.raises(UsageError, match="EARLIER=PRESENT"):
                 mapping.table(wrong)
+
+
+def test_c30_what_was_only_counted_is_looked_at(fake: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C30, P2: after each request a count says that all is there; in the end each task is looked at once, and what was
+    miscounted is sent.
+    """
+    place = made(fake)
+    number = place.project()
+    monkeypatch.setattr(sync, "CHUNK_TASKS", 4)
+
+    def somebody(request: str) -> None:
+        # as many as were sent are there, and one of them is another one
+        if request.endswith("/import") and "u02" in fake.uids(number):
+            task = next(t for t in fake.projects[number].tasks.values() if t["data"]["uid"] == "u02")
+            task["data"]["uid"] = "stranger"
+            fake.after = lambda request: None
+
+    fake.after = somebody
+    done = sync.push(place.studio, number, [task(f"u{n:02}") for n in range(10)])
+    assert done.sent == 10
+    assert sorted(fake.uids(number)) == sorted(["stranger", *(f"u{n:02}" for n in range(10))])
+    listings = [one for one in fake.seen if one == "GET /api/tasks/"]
+    imports = [one for one in fake.seen if one.endswith("/import")]
+    assert len(imports) == 4
+    assert len(listings) < 4 * len(imports)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# the command by itself, whether or not `toughcall` lists it
+# a shell starts what runs in the background with SIGINT ignored, which its children inherit: tests send that signal
 PROGRAM = (
-    "from toughcall.cli import main; from toughcall.cli_serve import serve; main.add_command(serve, 'serve'); main()"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from toughcall.cli import main; main()"
 )
 
 

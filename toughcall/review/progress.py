@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toughcall import status
@@ -62,8 +67,37 @@ def batches(live: Live) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+PAUSE = 900.0
+"""Seconds without an answer after which somebody is not at work."""
+
+
+def times(answers: Sequence[Answer]) -> list[datetime]:
+    """Return when answers were given, in order; those without a time that can be read are left out."""
+    found = []
+    for answer in answers:
+        with contextlib.suppress(ValueError):
+            when = datetime.fromisoformat(answer.at)
+            found.append(when if when.tzinfo else when.replace(tzinfo=UTC))
+    return sorted(found)
+
+
+def per_hour(answers: Sequence[Answer]) -> float | None:
+    """Return somebody's answers an hour while at work, None where too few have a time to tell.
+
+    Work is the time between two answers that are no more than `PAUSE` apart.
+    """
+    at = times(answers)
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(at)]
+    worked = [gap for gap in gaps if 0 < gap <= PAUSE]
+    return 3600.0 * len(worked) / sum(worked) if len(worked) >= LEAST else None
+
+
+LEAST = 5
+"""So many pairs of answers it takes to tell a rate."""
+
+
 def annotators(live: Live) -> pd.DataFrame:
-    """Return what each annotator answered and their median seconds per answer, most answers first."""
+    """Return what each annotator answered, how long one takes and how many an hour, most answers first."""
     import pandas as pd
 
     by: dict[str, list[Answer]] = {}
@@ -74,6 +108,33 @@ def annotators(live: Live) -> pd.DataFrame:
         outcomes = Counter(answer.outcome for answer in given)
         seconds = sorted(answer.seconds for answer in given if answer.seconds is not None)
         middle = seconds[len(seconds) // 2] if seconds else None
-        rows.append((name, len(given), outcomes["label"], outcomes["skip"], outcomes["cant_tell"], middle))
-    columns = ["annotator", "answers", "labels", "skipped", "can't tell", "median seconds"]
-    return pd.DataFrame(rows, columns=columns).astype({"median seconds": "float64"})
+        rows.append(
+            (name, len(given), outcomes["label"], outcomes["skip"], outcomes["cant_tell"], middle, per_hour(given))
+        )
+    columns = ["annotator", "answers", "labels", "skipped", "can't tell", "median seconds", "an hour"]
+    return pd.DataFrame(rows, columns=columns).astype({"median seconds": "float64", "an hour": "float64"})
+
+
+def pace(live: Live) -> pd.DataFrame:
+    """Return when (the start of a day, or of an hour where all is of one day), annotator and answers given then."""
+    import pandas as pd
+
+    people = [one for one in live.store.answers() if one.source == "person" and one.at]
+    stamped = [(when, one.annotator) for one in people for when in times([one])]
+    days = {when.date() for when, _ in stamped}
+    cut = {"minute": 0, "second": 0, "microsecond": 0} | ({"hour": 0} if len(days) > 1 else {})
+    counted = Counter((when.astimezone(UTC).replace(**cut, tzinfo=None), name) for when, name in stamped)
+    rows = [(when, name, n) for (when, name), n in sorted(counted.items())]
+    return pd.DataFrame(rows, columns=["when", "annotator", "answers"])
+
+
+def agreement(root: str, at: tuple[int, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of `toughcall agree` on labels and on people, for one state of the ledger (`planned.stamp`)."""
+    import pandas as pd
+
+    from toughcall.experts import rows
+    from toughcall.workspace import opened
+
+    with opened(Path(root), "review", writing=False) as ws:
+        tables = dict(rows(ws))
+    return pd.DataFrame(tables["Agreement"]), pd.DataFrame(tables["Annotators"])

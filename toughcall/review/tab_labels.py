@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
-from toughcall.records import Value
-from toughcall.review import deciding, progress, views
+from toughcall.records import Item, Value
+from toughcall.review import deciding, planned, progress, views
 from toughcall.review.live import Live, folder
 from toughcall.review.plain import literal, short
 
@@ -22,7 +24,7 @@ def show(live: Live) -> None:
     if people.empty and batches.empty:
         st.info("No answers yet. Choose the first items and send them to the experts: `toughcall round`")
         return
-    _disputes(live)
+    _to_decide(live)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### Labels per class" if live.kind.labelled else "##### Answers per dimension")
@@ -38,52 +40,145 @@ def show(live: Live) -> None:
             st.dataframe(batches, hide_index=True, column_config={"progress": bar})
         if len(people):
             st.markdown("##### Annotators")
-            seconds = st.column_config.NumberColumn("median seconds", format="%.0f")
-            st.dataframe(people, hide_index=True, column_config={"median seconds": seconds})
+            whole = st.column_config.NumberColumn(format="%.0f")
+            st.dataframe(people, hide_index=True, column_config={"median seconds": whole, "an hour": whole})
+    _pace(live)
+    if live.store.batches() and len(people) > 1:
+        _agreement(live)
 
 
-def _disputes(live: Live) -> None:
-    """Draw one disagreement with both sides beside each other, and the buttons that decide it."""
+def _pace(live: Live) -> None:
+    """Draw how many answers came when, by whom."""
+    import streamlit as st
+
+    from toughcall.review import charts_labels
+
+    found = progress.pace(live)
+    if found["when"].nunique() > 1:
+        st.markdown("##### Answers over time")
+        st.altair_chart(charts_labels.pace(found), width="stretch")
+
+
+def _agreement(live: Live) -> None:
+    """Draw how far people agree about each label, with intervals."""
+    import streamlit as st
+
+    from toughcall.review import charts_labels
+
+    compute = st.cache_data(show_spinner="Comparing answers", max_entries=8)(progress.agreement)
+    labels, people = compute(str(folder().resolve()), planned.stamp(live))
+    if not (labels["items"] > 0).any():
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("##### Agreement")
+        st.caption("Krippendorff's alpha with its 95 % interval: 1 is perfect, 0 is chance")
+        st.altair_chart(charts_labels.agreement(labels), width="stretch")
+    with right:
+        st.markdown("##### How good is everybody")
+        st.caption("accuracy by Dawid and Skene; known items are checks whose answer was known before")
+        names = ["annotator", "agrees", "accuracy", "weakest on", "known items right"]
+        two = st.column_config.NumberColumn(format="%.2f")
+        st.dataframe(people[names], hide_index=True, column_config={"agrees": two, "accuracy": two})
+
+
+def _to_decide(live: Live) -> None:
+    """Draw what somebody has to decide: one case at a time, both sides beside each other."""
     import streamlit as st
 
     if done := st.session_state.pop("decided", ""):
         st.success(literal(done), icon=":material/gavel:")
     if problem := st.session_state.pop("refused", ""):
         st.warning(literal(problem))
-    found = deciding.disputes(live)
-    if not found:
+    found: dict[str, Sequence[Any]] = {
+        "Disagreements": deciding.disputes(live),
+        "Labels that look wrong": deciding.suspects(live),
+        "Twins that differ": deciding.contradictions(live),
+    }
+    open_ = [name for name, cases in found.items() if cases]
+    if not open_:
         return
-    st.markdown(f"##### {len(found):,} disagreement{'s' * (len(found) != 1)} to decide")
+    st.markdown("##### To decide")
+    names = {name: f"{name} ({len(found[name]):,})" for name in open_}
+    which = st.segmented_control(
+        "To decide", open_, format_func=names.__getitem__, default=open_[0], label_visibility="collapsed", key="case"
+    )
+    # pressed again it is off
+    cases = found.get(which or "", found[open_[0]])
     with st.container(border=True, key="disputes"):
-        ids = [one.item.id for one in found]
-        shown = {one.item.id: short(" | ".join(one.item.fields().values()), 90) for one in found}
-        item = st.selectbox("Item", ids, format_func=shown.__getitem__, key="dispute", label_visibility="collapsed")
-        one = found[ids.index(item)] if item in ids else found[0]
-        for place, (name, text) in zip(st.columns(len(one.item.fields())), one.item.fields().items(), strict=True):
-            with place, st.container(border=True, key=f"record-dispute-{name}"):
-                st.text(text[: views.LONGEST])
-        sides = deciding.chosen(one.answers)
-        for place, (value, people) in zip(st.columns(len(sides)), sides.items(), strict=True):
-            place.markdown(f"**{literal(value)}**")
-            place.caption(literal(", ".join(people)))
-        _decide(live, one)
+        if len(cases) > 1:
+            shown = [_title(case) for case in cases]
+            at = st.selectbox("Item", range(len(cases)), format_func=shown.__getitem__, label_visibility="collapsed")
+        else:
+            at = 0
+        case = cases[at if at < len(cases) else 0]
+        if isinstance(case, tuple):
+            _twins(live, *case)
+        else:
+            _one(live, case)
 
 
-def _decide(live: Live, one: deciding.Dispute) -> None:
+def _title(case: Any) -> str:
+    first = case[0] if isinstance(case, tuple) else case
+    return short(" | ".join(first.item.fields().values()), 90)
+
+
+def _texts(item: Item) -> None:
+    """Draw the texts of an item letter by letter (C78)."""
+    import streamlit as st
+
+    for place, (name, text) in zip(st.columns(len(item.fields())), item.fields().items(), strict=True):
+        with place, st.container(border=True, key=f"record-{name}-{item.id}"):
+            st.text(text[: views.LONGEST])
+
+
+def _one(live: Live, case: deciding.Dispute | deciding.Doubt) -> None:
+    """Draw one item with what was said of it, by whom, and the form that decides."""
+    import streamlit as st
+
+    _texts(case.item)
+    if isinstance(case, deciding.Dispute):
+        sides = {value: ", ".join(people) for value, people in deciding.chosen(case.answers).items()}
+    else:
+        sure = f"models that did not see it; they bear the label out by {case.quality:.2f}"
+        sides = {_worded(case.given): "its label", _worded(case.said): sure}
+    for place, (value, who) in zip(st.columns(len(sides)), sides.items(), strict=True):
+        place.markdown(f"**{literal(value)}**")
+        place.caption(literal(who))
+    _decide(live, case.item)
+
+
+def _twins(live: Live, one: deciding.Doubt, other: deciding.Doubt, cosine: float) -> None:
+    """Draw two items that read alike and are labelled differently, each with its own form."""
+    import streamlit as st
+
+    st.caption(f"cosine {cosine:.2f}: they read almost alike, their labels differ")
+    for place, side in zip(st.columns(2, gap="large"), (one, other), strict=True):
+        with place:
+            _texts(side.item)
+            st.markdown(f"**{literal(_worded(side.given))}**")
+            _decide(live, side.item)
+
+
+def _worded(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "none of these"
+
+
+def _decide(live: Live, one: Item) -> None:
     """Draw the form; each showing of an item is one decision, however often its button is pressed (C80)."""
     import streamlit as st
 
-    item = one.item.id
+    item = one.id
     st.session_state.setdefault(f"decision-{item}", uuid.uuid4().hex)
     with st.form(f"decide-{item}", border=False):
         choice, name, press = st.columns([5, 2, 1], vertical_alignment="bottom")
-        options = [*one.offered, CANT]
+        options = [*live.schema.offered(one), CANT]
         if live.schema.single:
             choice.radio("Decision", options, index=None, horizontal=True, key=f"choice-{item}")
         else:
             title = "Decision (none chosen: none of these)"
             choice.pills(title, options, selection_mode="multi", key=f"choice-{item}")
-        name.text_input("Your name", key="reviewer")
+        name.text_input("Your name", key=f"reviewer-{item}", value=st.session_state.get("reviewer", ""))
         # before the page is drawn anew: somebody else may have decided meanwhile, and then this form is gone (C79)
         press.form_submit_button(
             "Decide", icon=":material/gavel:", width="stretch", type="primary", on_click=_pressed, args=(item,)
@@ -95,10 +190,11 @@ def _pressed(item: str) -> None:
     import streamlit as st
 
     state = st.session_state
-    choice, who = state.get(f"choice-{item}"), str(state.get("reviewer") or "")
+    choice, who = state.get(f"choice-{item}"), str(state.get(f"reviewer-{item}") or "")
     if choice is None:
         state["refused"] = "Choose an answer first."
         return
+    state["reviewer"] = who
     several: list[str] = [choice] if isinstance(choice, str) else list(choice)
     value: Value | None = None if CANT in several else tuple(several)
     if problem := deciding.decide(folder(), item, value, who, state[f"decision-{item}"]):
