@@ -59,6 +59,12 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE seen (
         project INTEGER NOT NULL, task INTEGER NOT NULL, answers INTEGER NOT NULL, PRIMARY KEY (project, task)
     ) STRICT;
+    CREATE TABLE raw (
+        seq INTEGER PRIMARY KEY, project INTEGER NOT NULL, key TEXT NOT NULL UNIQUE, task TEXT NOT NULL
+    ) STRICT;
+    """,
+    # what reviewers decide on the queue
+    """
     CREATE TABLE decisions (
         seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, item TEXT NOT NULL,
         action TEXT NOT NULL CHECK (action IN ('approve', 'pin', 'set_aside', 'clear')),
@@ -66,9 +72,6 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TRIGGER decisions_kept BEFORE DELETE ON decisions
         BEGIN SELECT raise(ABORT, 'decisions are append-only'); END;
-    CREATE TABLE raw (
-        seq INTEGER PRIMARY KEY, project INTEGER NOT NULL, key TEXT NOT NULL UNIQUE, task TEXT NOT NULL
-    ) STRICT;
     """,
 )
 

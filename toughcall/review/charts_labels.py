@@ -43,6 +43,7 @@ def agreement(table: pd.DataFrame) -> Any:
     y = alt.Y("label:N", sort=list(shown["label"]), title=None, axis=alt.Axis(labelLimit=200))
     least = min(0.0, float(shown[["alpha", "low"]].min().min())) if len(shown) else 0.0
     scale = alt.Scale(domain=[max(-1.0, least), 1.0], nice=False)
+    axis = alt.Axis(tickCount=6, grid=False)
     tips = [
         alt.Tooltip("label:N"),
         alt.Tooltip("alpha:Q", format=".2f"),
@@ -58,7 +59,7 @@ def agreement(table: pd.DataFrame) -> Any:
         x=alt.X("alpha:Q", scale=scale), text=alt.Text("alpha:Q", format=".2f")
     )
     return (
-        spans.encode(x=alt.X("low:Q", scale=scale, title="alpha"), x2="high:Q")
+        spans.encode(x=alt.X("low:Q", scale=scale, title="alpha", axis=axis), x2="high:Q")
         + dots.encode(x=alt.X("alpha:Q", scale=scale, title="alpha"))
         + words
     ).properties(height=ROW * 1.6 * max(1, len(shown)) + 60)

@@ -40,8 +40,9 @@ def show(live: Live) -> None:
             st.dataframe(batches, hide_index=True, column_config={"progress": bar})
         if len(people):
             st.markdown("##### Annotators")
-            whole = st.column_config.NumberColumn(format="%.0f")
-            st.dataframe(people, hide_index=True, column_config={"median seconds": whole, "an hour": whole})
+            whole = st.column_config.NumberColumn(format="%.0f", help="answers an hour while at work")
+            seconds = st.column_config.NumberColumn("seconds", format="%.0f", help="the median of an answer")
+            st.dataframe(people, hide_index=True, column_config={"median seconds": seconds, "an hour": whole})
     _pace(live)
     if live.store.batches() and len(people) > 1:
         _agreement(live)
