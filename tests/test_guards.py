@@ -29,7 +29,7 @@ SPINE = (
     *("settings", "loop", "workspace", "retraining", "cli", "status", "starting", "demo", "demo_data", "pairing"),
     *("planning", "evidence", "estimating", "asking", "simulation", "simulating", "judging", "reporting"),
     *("fixing", "spending", "proof", "exchange", "taking", "mapping", "experts", "curating"),
-    *("serving", "following", "hosting", "preannotating", "handing", "entries", "tables", "doubts"),
+    *("serving", "following", "hosting", "preannotating", "handing", "entries", "tables", "doubts", "neighbours"),
 )
 HEAVY = ("torch", "streamlit", "label_studio_sdk", "pandas", "sklearn", "faiss", "duckdb", "pyarrow", "transformers")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import traceback
@@ -24,6 +25,10 @@ def fake() -> Iterator[FakeStudio]:
     """A fake server of its own."""
     with FakeStudio() as server:
         yield server
+
+
+POSTGRES = bool(os.environ.get("TOUGHCALL_TEST_POSTGRES"))
+"""Whether the real server keeps its data in PostgreSQL, which differs in two points."""
 
 
 class TestContract:
@@ -121,6 +126,7 @@ class TestContract:
         place.studio.delete(number, list(ids.values()))
         assert sorted(row["uid"] for row in place.studio.listed(number, "b001")) == ["a", "b"]
 
+    @pytest.mark.skipif(POSTGRES, reason="PostgreSQL gives an id out once")
     def test_ids_are_used_again(self, place: Place) -> None:
         """After the last task is deleted the next one gets its id, so an id never identifies an item."""
         number = place.project()
@@ -158,6 +164,7 @@ class TestContract:
         assert len({note["unique_id"] for notes in found.values() for note in notes}) == 3
         assert {note["completed_by"]["email"] for notes in found.values() for note in notes} == {place.email}
 
+    @pytest.mark.skipif(POSTGRES, reason="PostgreSQL refuses what breaks every export where the database is a file")
     def test_lone_surrogate_never_leaves(self, place: Place) -> None:
         """One lone surrogate breaks every export of its project for good, so it is refused before it is sent."""
         number = place.project()

@@ -16,6 +16,7 @@ from toughcall.model import kinds
 from toughcall.pool import Pool
 from toughcall.reading import Row
 from toughcall.records import Item, Pair, Relation, Span, Text
+from toughcall.review import live
 from toughcall.store import Store
 from toughcall.workspace import schema_of
 
@@ -24,6 +25,12 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "relation": {"labels": {"eats": "", "NO_RELATION": ""}, "types": {"eats": [["X", "Y"]]}},
     "scores": {"dimensions": {"mood": {"low": -4.0, "high": 4.0, "step": 0.5}, "force": {"hint": "how hard"}}},
 }
+
+
+@pytest.fixture(autouse=True)
+def every_tab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw all tabs at once: a test reads what it is about."""
+    monkeypatch.setattr(live, "LAZY", False)
 
 
 @pytest.fixture

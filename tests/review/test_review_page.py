@@ -13,6 +13,7 @@ import pytest
 from review_project import HOSTILE, class_row, report, verdict
 from streamlit.testing.v1 import AppTest
 
+from toughcall.review import live
 from toughcall.review import page as page_module
 from toughcall.store import Store
 
@@ -45,10 +46,26 @@ def test_an_empty_project_says_what_to_do(
 ) -> None:
     """Each empty tab names the next command in one sentence; both ways in draw the same page."""
     app = shown(make_project(), script)
-    assert [tab.label for tab in app.tabs] == ["Queue", "Labels", "Model"]
-    for tab, command in zip(app.tabs, ("toughcall import FILE", "toughcall round", "toughcall retrain"), strict=True):
+    assert [tab.label for tab in app.tabs] == ["Queue", "Labels", "Model", "Plan"]
+    commands = ("toughcall import FILE", "toughcall round", "toughcall retrain", "toughcall import FILE")
+    for tab, command in zip(app.tabs, commands, strict=True):
         assert command in read(tab.info)
     assert [(one.label, one.value) for one in app.metric][-1] == ("Champion", "none yet")
+
+
+def test_only_the_tab_that_is_looked_at_is_drawn(
+    make_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not looked at costs nothing; the address says which tab is open."""
+    monkeypatch.setattr(live, "LAZY", True)
+    monkeypatch.setenv("TOUGHCALL_PROJECT", str(make_project()))
+    for tab, command in (("", "toughcall import FILE"), ("Labels", "toughcall round"), ("Model", "toughcall retrain")):
+        app = AppTest.from_file(str(PAGE), default_timeout=120)
+        if tab:
+            app.query_params["tab"] = tab
+        app.run()
+        assert not app.exception
+        assert [command in one.value for one in app.info] == [True]
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "pair"])
@@ -172,12 +189,16 @@ def test_the_page_reads_while_a_command_runs(filled: Callable[..., Any], shown: 
 
 
 def test_the_page_needs_no_model(filled: Callable[..., Any]) -> None:
-    """Drawing every tab loads neither torch, an encoder, FAISS nor Label Studio's client."""
+    """Drawing a tab loads neither torch, an encoder, FAISS nor Label Studio's client; the plan's is the only one that
+    may fit a curve.
+    """
     made = filled()
     code = (
-        "import sys; from streamlit.testing.v1 import AppTest; "
-        f"app = AppTest.from_file({str(PAGE)!r}, default_timeout=120).run(); "
-        "assert len(app.tabs) == 3 and not app.exception; "
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "for tab in ('Queue', 'Labels', 'Model'):\n"
+        f"    app = AppTest.from_file({str(PAGE)!r}, default_timeout=120)\n"
+        "    app.query_params['tab'] = tab; app.run()\n"
+        "    assert len(app.tabs) == 4 and not app.exception\n"
         "heavy = {'torch', 'sentence_transformers', 'transformers', 'faiss', 'label_studio_sdk', 'sklearn'}; "
         "print(*sorted(heavy & set(sys.modules)))"
     )

@@ -141,31 +141,6 @@ def per_class(table: pd.DataFrame) -> Any:
     return (bars + said + never).properties(height=ROW * len(table) + 70)
 
 
-def rounds(table: pd.DataFrame, metric: str) -> Any:
-    """Draw the candidate's metric by retrain, with its interval, over what has to be beaten (dashed)."""
-    import altair as alt
-
-    x = alt.X("round:O", title="retrain", axis=alt.Axis(labelAngle=0))
-    y = alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False, nice=True))
-    tips = [
-        alt.Tooltip("version:N"),
-        alt.Tooltip("outcome:N"),
-        alt.Tooltip("labels:Q"),
-        alt.Tooltip("value:Q", format=".3f"),
-        alt.Tooltip("low:Q", format=".3f"),
-        alt.Tooltip("high:Q", format=".3f"),
-        alt.Tooltip("untouched:Q", format=".3f", title="dashed"),
-    ]
-    base = alt.Chart(table).encode(x=x, tooltip=tips)
-    spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(
-        strokeWidth=3, color=ACCENT, opacity=0.4
-    )
-    plain = base.mark_line(strokeDash=[5, 4], color=QUIET, point=False).encode(y=alt.Y("untouched:Q", title=metric))
-    line = base.mark_line(color=ACCENT, strokeWidth=2).encode(y=y)
-    dots = base.mark_circle(color=ACCENT, size=90, opacity=1).encode(y=y)
-    return (spans.encode(y=alt.Y("low:Q", title=metric), y2="high:Q") + plain + line + dots).properties(height=260)
-
-
 OTHERS = (WARN, "#3f5f8a", "#b59a2b", "#8a4f7d", "#5b8c3a", "#a8455b", "#4f8fb8", "#7a6a58")
 """Colours of whatever else is compared, in turn."""
 

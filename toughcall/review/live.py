@@ -23,6 +23,8 @@ from toughcall.store import Store
 from toughcall.workspace import schema_of
 
 VARIABLE = "TOUGHCALL_PROJECT"
+LAZY = True
+"""Whether only the tab that is looked at is drawn; tests look at all of them at once."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 from toughcall.records import IntegrityError, ToughcallError
+from toughcall.review import live as lives
 from toughcall.review.live import Live, folder, next_step, opened
 from toughcall.review.plain import literal
 
@@ -66,15 +69,18 @@ def _page(live: Live) -> None:
     }
     for place, (name, value) in zip(st.columns([1, 1, 1, 2]), figures.items(), strict=True):
         place.metric(name, value, border=True)
-    queue, labels, model, plan = st.tabs(["Queue", "Labels", "Model", "Plan"])
-    with queue:
-        tab_queue.show(live, picks, answers)
-    with labels:
-        tab_labels.show(live)
-    with model:
-        tab_model.show(live)
-    with plan:
-        tab_plan.show(live)
+    drawn: dict[str, Callable[[], None]] = {
+        "Queue": lambda: tab_queue.show(live, picks, answers),
+        "Labels": lambda: tab_labels.show(live),
+        "Model": lambda: tab_model.show(live),
+        "Plan": lambda: tab_plan.show(live),
+    }
+    # only what is looked at is computed, and the address says which tab that is
+    more: dict[str, Any] = {"key": "tab", "bind": "query-params", "on_change": "rerun"} if lives.LAZY else {}
+    for tab, draw in zip(st.tabs(list(drawn), **more), drawn.values(), strict=True):
+        if tab.open or not lives.LAZY:
+            with tab:
+                draw()
 
 
 if __name__ == "__main__":

@@ -28,17 +28,20 @@ def show(live: Live) -> None:
     """Draw the tab."""
     import streamlit as st
 
-    if done := st.session_state.pop("moved", ""):
-        st.success(literal(done), icon=":material/check:")
-    if problem := st.session_state.pop("unmoved", ""):
-        st.warning(literal(problem))
+    # always there, so that a message does not push what is below into other places while it is drawn anew
+    with st.container():
+        if done := st.session_state.pop("moved", ""):
+            st.success(literal(done), icon=":material/check:")
+        if problem := st.session_state.pop("unmoved", ""):
+            st.warning(literal(problem))
     events = live.retrains
     last = verdict.judged(events, live.champion)
     if last is None:
         st.info("No model has been judged yet. Train and judge one: `toughcall retrain`")
         return
     _banner(live, last)
-    _moved(live)
+    with st.container():
+        _moved(live)
     # drawn by itself: moving a slider does not read the queue again
     st.fragment(_detail)()
 
@@ -71,7 +74,8 @@ def _offer(move: promoting.Move) -> None:
     import streamlit as st
 
     title = f"Promote {move.version}" if move.verb == "promote" else f"Roll back to {move.version}"
-    with st.popover(f"{literal(title)} …", icon=ICONS[move.verb]):
+    # without a key of its own the next offer would be open in the place of this one, its button under the same mouse
+    with st.popover(f"{literal(title)} …", icon=ICONS[move.verb], key=f"offer-{move.id}"):
         st.text(move.sentence or "No verdict of it is stored.")
         st.text("\n".join(move.figures) or "No figure of it is stored.")
         after = f"{move.version} will serve instead of {move.serving or 'no model'}."
@@ -124,8 +128,9 @@ def _moved(live: Live) -> None:
             drawn = charts_model.learning(found.points, control.points, metric, found.floor)
             st.altair_chart(drawn, width="stretch")
             floor = verdict.floor_of(live.retrains[-1])
-            notes = [smaller, literal(f"dashed: {floor}") if floor and found.floor is not None else "", control.note]
-            st.caption(" · ".join(note for note in notes if note))
+            notes = [smaller, f"dashed: {floor}" if floor and found.floor is not None else "", control.note]
+            said = literal(" · ".join(note for note in notes if note))
+            st.caption(f"{said} `{control.command}`" if control.command else said)
     with right:
         if table.empty:
             return

@@ -20,6 +20,7 @@ from toughcall.review.asked_views import (
     reasons,
     said,
     state,
+    state_of,
     wanted,
     worded,
 )
@@ -135,17 +136,17 @@ def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers, revie
     for batch, pick in picks if listed is None else ():
         newest.setdefault(pick.item, []).append((batch, pick))
     table = []
-    for item, (batch, pick) in zip(ids, seats, strict=True):
-        mine = [(batch, pick)] if pick else newest.get(item, [])
+    for item, (where, picked) in zip(ids, seats, strict=True):
+        mine = [(where, picked)] if picked else newest.get(item, [])
         text, text_b, *records = texts.get(item, ("", ""))
         score, name = scores.get(item, (None, ""))
         given = answers.get(item, ())
-        now = state(live, mine[0][0], given) if mine or given else reviewed.state(item)
+        now = state_of(live, mine[0][0] if mine else "", given, reviewed, item)
         now = HELD if now == FREE and any(record in held for record in records) else now
         why = ", ".join(dict.fromkeys(worded(one.reason) for _, one in mine))
         note = mine[0][1].note if mine else reviewed.why(item)
-        where = mine[0][0] if mine else ""
-        table.append((item, where, text, text_b, name, score, why, note, now, reviewed.by(item), said(given)))
+        batch = mine[0][0] if mine else ""
+        table.append((item, batch, text, text_b, name, score, why, note, now, reviewed.by(item), said(given)))
     return Page(pd.DataFrame(table, columns=list(COLUMNS)), total, wanted.page)
 
 
@@ -159,7 +160,7 @@ def _listed(live: Live, chosen: Filter, picks: Picks, answers: Answers, reviewed
     if chosen.show == WANTED:
         return [(item, "", None) for item in wanted(live, picks, answers, reviewed)]
     if chosen.show == ASIDE:
-        aside = [one.item for one in reversed(reviewed.last.values()) if one.action == "set_aside"]
+        aside = [one.item for one in reversed(list(reviewed.last.values())) if one.action == "set_aside"]
         return [(item, "", None) for item in aside]
     still_open = {name for name, now in live.states.items() if now != "done"}
     shown = {ALL: set(live.states), OPEN: still_open}.get(chosen.show, {chosen.show})
@@ -267,7 +268,7 @@ def _most_uncertain(live: Live, wanted: Filter) -> tuple[list[str], int, Scores]
         f"WITH found AS MATERIALIZED (SELECT id, uncertainty {source}{' AND' if tests else ' WHERE'} id IN ({hits}))"
     )
     query = f"{named} SELECT id, (SELECT count(*) FROM found) FROM found {order}"
-    page = pool_rows(live, query, [str(scored.path), *bound, *given, start])
+    page = pool_rows(live, query, [str(scored.path), *bound, *given, start], [scored.path])
     ids = [row[0] for row in page]
     return ids, int(page[0][1]) if page else 0, _scores_of(live, wanted, ids)
 
