@@ -152,12 +152,8 @@ def _answer(
     data = task["data"]
     given = task.get("meta")
     meta = given if isinstance(given, dict) else {}
-    number, unique = annotation.get("id"), annotation.get("unique_id")
-    if isinstance(unique, str) and unique:
-        key = digest(instance, unique)
-    elif _word(number):
-        key = digest(instance, "id", _word(number), data["uid"])
-    else:
+    number, key = annotation.get("id"), _key(annotation, data["uid"], instance)
+    if not key:
         return None, "an annotation without unique_id and id"
     skipped = annotation.get("was_cancelled")
     outcome: Outcome
@@ -190,6 +186,25 @@ def _answer(
         },
     )
     return answer, ""
+
+
+def _key(annotation: Mapping[str, Any], uid: object, instance: str) -> str:
+    """Return what identifies an annotation at its origin, "" for one that nothing does."""
+    number, unique = annotation.get("id"), annotation.get("unique_id")
+    if isinstance(unique, str) and unique:
+        return digest(instance, unique)
+    return digest(instance, "id", _word(number), uid) if _word(number) else ""
+
+
+def keys_of(tasks: Sequence[Mapping[str, Any]], instance: str) -> set[str]:
+    """Return the key of every annotation of some tasks, whether it can be read or not."""
+    found = set()
+    for task in tasks:
+        data = task.get("data")
+        uid = data.get("uid") if isinstance(data, dict) else None
+        notes = [note for note in _annotations(task) if isinstance(note, dict)]
+        found |= {_key(note, uid if isinstance(uid, str) else "", instance) for note in notes}
+    return found - {""}
 
 
 def _annotations(task: Mapping[str, Any]) -> list[Any]:

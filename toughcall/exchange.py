@@ -18,6 +18,8 @@ from toughcall.workspace import Workspace
 if TYPE_CHECKING:
     from toughcall.annotate.studio import Studio
 
+ASKS = "asks"
+"""In the ledger: the schema for which a project of Label Studio was made."""
 PLACE = "studio_project"
 """In the ledger: which project of Label Studio is whose."""
 
@@ -57,16 +59,20 @@ def instance(ws: Workspace, project: object) -> str:
 # ---- the projects on the server: one for all, or one for each expert, and one for adjudication
 
 
-def place_of(ws: Workspace, batch: Mapping[str, Any], expert: str) -> str:
-    """Return the name of the project that a batch has for an expert, "" for the one that all share."""
-    place = ADJUDICATION if batch["role"] == ADJUDICATION else expert
-    return place if batch["schema"] == ws.schema.version else f"{place}#{batch['schema']}"
+def place_of(batch: Mapping[str, Any], expert: str) -> str:
+    """Return the name of the project that a batch is sent to for an expert, "" for the one that all share."""
+    return ADJUDICATION if batch["role"] == ADJUDICATION else expert
 
 
 def places(ws: Workspace) -> dict[str, int]:
     """Return the projects that were made on the server, by their names here."""
     found = ws.store.named(PLACE)
     return {name.removeprefix(PLACE).removeprefix(":"): int(number) for name, number in found.items() if number}
+
+
+def old_words(ws: Workspace, batch: Mapping[str, Any]) -> str:
+    """Return what stands behind a place's name for a batch that asks for earlier labels, "" for the present ones."""
+    return "" if batch["schema"] == ws.schema.version else f"#{batch['schema']}"
 
 
 def config_of(ws: Workspace, place: str) -> str:
@@ -78,7 +84,7 @@ def config_of(ws: Workspace, place: str) -> str:
 
 def schema_of(ws: Workspace, place: str) -> Schema:
     """Return what a project asks: the present labels, or those it was made for before they changed."""
-    version = place.partition("#")[2]
+    version = place.partition("#")[2].partition("~")[0]
     return ws.store.schema(version) if version else ws.schema
 
 
@@ -98,6 +104,7 @@ def studio_project(ws: Workspace, studio: Studio, place: str = "") -> int:
     )
     if number != stored:
         ws.store.put(f"{PLACE}:{place}" if place else PLACE, str(number))
+        ws.store.put(f"{ASKS}:{number}", ws.schema.version)
     return number
 
 
@@ -106,6 +113,11 @@ def where(ws: Workspace, url: str) -> str:
     found = [(place, f"{url}/projects/{number}/data") for place, number in sorted(places(ws).items())]
     found = [(place, page) for place, page in found if place != ADJUDICATION and "#" not in place]
     return ", ".join(f"{page} ({place})" if place else page for place, page in found) or url
+
+
+def strange(schema: Schema, words: Mapping[str, str]) -> dict[str, str]:
+    """Return the words that are no labels of a schema, with what they were said to mean."""
+    return {word: label for word, label in words.items() if word not in schema.labels}
 
 
 # ---- out
@@ -134,7 +146,7 @@ class Pushed:
         """Return both together, with the project of the second."""
         counted = ("sent", "already", "removed", "set_aside", "gone")
         counts = [getattr(self, one) + getattr(more, one) for one in counted]
-        return Pushed(more.project, *counts)
+        return Pushed(more.project or self.project, *counts)
 
 
 def plan_tasks(ws: Workspace, batch: Batch, role: str) -> None:
@@ -170,9 +182,14 @@ def push(ws: Workspace, *, again: bool = False) -> Pushed:
     means = ws.store.meanings(ws.schema.version)
     for row in waiting:
         batch = ws.store.batch(row["name"])
-        if batch.schema != ws.schema.version and row["state"] == "sent" and batch.schema in means:
+        begun = any(name == batch.name for name, _ in ws.store.placed())
+        if batch.schema != ws.schema.version and (begun or row["state"] == "sent") and batch.schema in means:
             # its answers are read and translated; nothing new is asked in those words
-            continue
+            there = Pushed(total.project) if row["state"] == "sent" else _as_it_is(ws, studio, row)
+            if there:
+                total += there
+                continue
+            batch = ws.store.batch(row["name"])
         if batch.schema != ws.schema.version:
             raise UsageError(
                 f"batch {batch.name} was made for other labels: restore [labels] in project.toml to send it, "
@@ -188,22 +205,48 @@ def push(ws: Workspace, *, again: bool = False) -> Pushed:
     return total
 
 
+def _as_it_is(ws: Workspace, studio: Studio, row: Mapping[str, Any]) -> Pushed | None:
+    """Close a batch that was sent in part, in words that are not asked any more: what is there is asked, no more.
+
+    None where nothing of it arrived: then it asks for the present labels, like any that was never sent.
+    """
+    from toughcall.annotate import sync
+
+    parts = {expert: number for (name, expert), number in ws.store.placed().items() if name == row["name"]}
+    found = {expert: sync.reconcile(studio, number, row["name"]) for expert, number in parts.items()}
+    if not any(there for there, _ in found.values()):
+        ws.store.adopt_batch(row["name"], ws.schema.version)
+        return None
+    already = removed = 0
+    for expert, (there, gone) in found.items():
+        name = row["name"]
+        mine = {item for _, item, who, _, state in ws.store.tasks(name) if who == expert and state == "planned"}
+        ws.store.mark_tasks(name, expert, mine & there, "sent")
+        ws.store.mark_tasks(name, expert, mine - there, "gone")
+        already, removed = already + len(mine & there), removed + gone
+    ws.store.mark_batch(row["name"], "sent")
+    return Pushed(0, 0, already, removed)
+
+
 def _push_to(
     ws: Workspace, studio: Studio, row: Mapping[str, Any], expert: str, *, again: bool
 ) -> tuple[Pushed, set[str]]:
     """Send one expert's part of a batch; return what that did and the items that could not be sent."""
     from toughcall.annotate import sync
     from toughcall.annotate.tasks import to_tasks
+    from toughcall.taking import words
 
-    batch, place = ws.store.batch(row["name"]), place_of(ws, row, expert)
-    number = studio_project(ws, studio, place)
-    problem = studio.config_problem(number, config_of(ws, place), ws.schema)
-    if problem:
-        raise UsageError(problem)
+    batch, place = ws.store.batch(row["name"]), place_of(row, expert)
+    # what was begun is finished where it was begun
+    number = ws.store.placed().get((batch.name, expert)) or studio_project(ws, studio, place)
     states = {item: state for _, item, who, _, state in ws.store.tasks(batch.name) if who == expert}
     there, removed = sync.reconcile(studio, number, batch.name) if "sent" in states.values() else (set(), 0)
     gone = [item for item, state in states.items() if state == "gone" or (state == "sent" and item not in there)]
     send = {item for item, state in states.items() if state == "planned"} | set(gone if again else ())
+    known = strange(ws.schema, words(ws))
+    if send and (problem := studio.config_problem(number, config_of(ws, place), ws.schema, known)):
+        raise UsageError(problem)
+    ws.store.place_tasks(batch.name, expert, number)
     mine = dataclasses.replace(batch, picks=tuple(pick for pick in batch.picks if pick.item in send))
     told = _told(ws, sorted(send)) if row["role"] == ADJUDICATION else None
     items = ws.pool.items([pick.item for pick in mine.picks])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toughcall.entries import entries
-from toughcall.exchange import HANDED, config_of, handed_out, instance, ledger_id, place_of, plan_tasks
+from toughcall.exchange import HANDED, config_of, handed_out, instance, ledger_id, old_words, place_of, plan_tasks
 from toughcall.files import write_atomically
 from toughcall.records import SetAside, UsageError, digest
 from toughcall.taking import Taking, finish
@@ -92,7 +92,10 @@ def hand_out(ws: Workspace, folder: Path, name: str = "") -> list[Handed]:
     shares = [share for row in rows for share in _shares(ws, row)]
     # the note comes first: it says whose folder this is
     files = {README: _readme(ws, title, shares)}
-    files |= {share.interface: config_of(ws, place_of(ws, share.row, share.expert)) + "\n" for share in shares}
+    files |= {
+        share.interface: config_of(ws, place_of(share.row, share.expert) + old_words(ws, share.row)) + "\n"
+        for share in shares
+    }
     files |= {share.file: _lines(share.tasks) for share in shares if share.file}
     for file, text in files.items():
         _write(folder / file, text)

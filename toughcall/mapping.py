@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toughcall.exchange import PLACE, places
+from toughcall.exchange import ASKS, PLACE, places
 from toughcall.records import NONE, UsageError
 from toughcall.schema import Schema
 from toughcall.taking import Taking, words
@@ -84,7 +84,8 @@ def translate(ws: Workspace, given: Mapping[str, str]) -> list[dict[str, Any]]:
         means[version] = {}
         for name in _names(schema):
             earlier = [event["from"][version].get(name, name) for event in before if version in event["from"]]
-            now = given.get(name, next((given.get(one, one) for one in reversed(earlier)), name))
+            before_that = next((given.get(one, one) for one in reversed(earlier)), name)
+            now = given.get(name, name if name in here else before_that)
             if now and now not in here:
                 raise UsageError(
                     f"{name!r} is no label any more: toughcall map {name}=LABEL, or {name}= to leave it out"
@@ -97,7 +98,7 @@ def translate(ws: Workspace, given: Mapping[str, str]) -> list[dict[str, Any]]:
     _part_ways(ws)
     taking = Taking(ws)
     for project, text in ws.store.raw():
-        taking.take([json.loads(text)], project)
+        taking.take([json.loads(text)], project, kept=True)
     kept = dict.fromkeys(means, 0)
     for answer in ws.store.answers():
         value = current.translated(answer.value, means[answer.schema]) if answer.schema in means else None
@@ -118,12 +119,22 @@ def _part_ways(ws: Workspace) -> None:
     current = ws.schema.version
     sent = [row["schema"] for row in ws.store.batches() if row["state"] != "planned"]
     for place, number in places(ws).items():
-        if "#" not in place and sent and sent[-1] != current:
-            ws.store.rename(f"{PLACE}:{place}" if place else PLACE, f"{PLACE}:{place}#{sent[-1]}")
+        asks = ws.store.get(f"{ASKS}:{number}", sent[-1] if sent else current)
+        if "#" not in place and asks != current:
+            ws.store.rename(_named(place), f"{PLACE}:{place}#{asks}~{number}")
             ws.telling.say(
                 f"project {number} in Label Studio keeps its labels and is read on; new items get another one"
             )
+    for place in places(ws):
+        home, _, asks = place.partition("#")
+        # back at labels that were asked for before: their project is asked in again
+        if asks.partition("~")[0] == current and home not in places(ws):
+            ws.store.rename(f"{PLACE}:{place}", _named(home))
     ws.store.adopt_planned(current)
+
+
+def _named(place: str) -> str:
+    return f"{PLACE}:{place}" if place else PLACE
 
 
 def _known(found: list[str]) -> str:

@@ -125,7 +125,17 @@ class Store(Ledger):
     def adopt_planned(self, schema: str) -> None:
         """Let batches of which nothing was sent ask for the labels of another schema."""
         with self.transaction() as base:
-            base.execute("UPDATE batches SET schema = ? WHERE state = 'planned'", (schema,))
+            base.execute(
+                "UPDATE batches SET schema = ? WHERE state = 'planned'"
+                " AND name NOT IN (SELECT batch FROM tasks WHERE project > 0)",
+                (schema,),
+            )
+
+    def adopt_batch(self, name: str, schema: str) -> None:
+        """Let a batch of which nothing arrived ask for the labels of another schema, in whatever project it gets."""
+        with self.transaction() as base:
+            base.execute("UPDATE batches SET schema = ? WHERE name = ?", (schema, name))
+            base.execute("UPDATE tasks SET project = 0 WHERE batch = ?", (name,))
 
     def add_tasks(self, batch: str, due: Mapping[tuple[str, str], int]) -> None:
         """Note who is to answer what: (item, expert) → how many answers; what is noted already stays as it is."""
@@ -142,6 +152,18 @@ class Store(Ledger):
             (batch,),
         )
         return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), str(r[4])) for r in rows]
+
+    def place_tasks(self, batch: str, expert: str, project: int) -> None:
+        """Note, before anything of it is sent, which project of Label Studio an expert's part of a batch goes to."""
+        with self.transaction() as base:
+            base.execute(
+                "UPDATE tasks SET project = ? WHERE batch = ? AND expert = ? AND project = 0", (project, batch, expert)
+            )
+
+    def placed(self) -> dict[tuple[str, str], int]:
+        """Return the project of each (batch, expert) that was sent or begun to be sent."""
+        rows = self.base.execute("SELECT DISTINCT batch, expert, project FROM tasks WHERE project > 0")
+        return {(str(row[0]), str(row[1])): int(row[2]) for row in rows}
 
     def mark_tasks(self, batch: str, expert: str, items: Iterable[str], state: str) -> None:
         """Set the state of one expert's tasks: planned, sent, gone or set_aside."""

@@ -8,7 +8,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from toughcall.exchange import config_of, connect, handed_out, instance, place_of, places, schema_of, studio_project
+from toughcall.exchange import (
+    config_of,
+    connect,
+    handed_out,
+    instance,
+    place_of,
+    places,
+    schema_of,
+    strange,
+    studio_project,
+)
 from toughcall.records import Answer, SetAside, UsageError, digest
 from toughcall.voting import ADJUDICATION, GOLD
 from toughcall.workspace import Workspace
@@ -16,6 +26,7 @@ from toughcall.workspace import Workspace
 if TYPE_CHECKING:
     from toughcall.annotate.studio import Studio
 
+NOWHERE = {"role": "\x00"}
 WHOLE = 20
 """Every so many pulls everything is read, whatever seems to have changed: `updated_at` does not see it all."""
 
@@ -71,9 +82,13 @@ class Taking:
         self.aside: list[SetAside] = []
         self.read = self.new = 0
 
-    def take(self, tasks: list[dict[str, Any]], project: object) -> None:
-        """Store the answers of one page of an export, and as they came those that could not be read."""
-        from toughcall.annotate.answers import read_answers
+    def take(self, tasks: list[dict[str, Any]], project: object, *, kept: bool = False) -> None:
+        """Store the answers of one page of an export, and as they came those that could not be read.
+
+        `kept`: they were kept when they could not be read, and may have been changed since: what was said later
+        stays.
+        """
+        from toughcall.annotate.answers import keys_of, read_answers
 
         asked = {item for _, item in self.reasons}
         datas = [task.get("data") for task in tasks if isinstance(task, dict)]
@@ -83,13 +98,17 @@ class Taking:
         answers, bad = read_answers(
             tasks, self.schemas, items, instance(self.ws, project), words=self.words, unread=unread
         )
+        if kept:
+            later = {answer.key: answer.at for answer in self.ws.store.answers()}
+            answers = [one for one in answers if one.key not in later or one.at > later[one.key]]
         self.new += self.ws.store.add_answers([self._signed(answer, project) for answer in answers])
         self.ws.store.add_set_aside("pull", bad)
         if unread:
             texts = [json.dumps(task, sort_keys=True) for task in unread]
             number = project if isinstance(project, int) else 0
             self.ws.store.add_raw(number, {digest("raw", text): text for text in texts})
-        self.keys |= {answer.key for answer in answers}
+        # what cannot be read is there all the same: nobody deleted it
+        self.keys |= {answer.key for answer in answers} | keys_of(unread, instance(self.ws, project))
         self.aside += bad
         self.read += len(answers)
 
@@ -157,8 +176,7 @@ def _pull_from(ws: Workspace, studio: Studio, taking: Taking, place: str, *, who
         note_gone(ws, taking.keys - before, str(number))
     _note_missing(ws, studio, number, place, whole=found.whole)
     schema = schema_of(ws, place)
-    strange = {word: label for word, label in taking.words.items() if word not in schema.labels}
-    return studio.config_problem(number, config_of(ws, place), schema, strange)
+    return studio.config_problem(number, config_of(ws, place), schema, strange(schema, taking.words))
 
 
 def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, whole: bool) -> None:
@@ -173,8 +191,11 @@ def _note_missing(ws: Workspace, studio: Studio, number: int, place: str, *, who
     filed = handed_out(ws)
     open_ = {row["name"]: row for row in ws.store.batches() if row["state"] in states and row["name"] not in filed}
     sent: dict[tuple[str, str], set[str]] = {}
+    placed = ws.store.placed()
     for batch, item, expert, _, state in ws.store.tasks():
-        if state == "sent" and batch in open_ and place_of(ws, open_[batch], expert) == place:
+        # what an older toughcall sent has no place noted: it went where its batch still goes
+        at_home = placed.get((batch, expert), number if place_of(open_.get(batch, NOWHERE), expert) == place else 0)
+        if state == "sent" and batch in open_ and at_home == number:
             sent.setdefault((batch, expert), set()).add(item)
     name = f"missing:{number}"
     before = set(json.loads(ws.store.get(name, "[]")))

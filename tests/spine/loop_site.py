@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -117,14 +116,6 @@ class Site(Beside):
     def came_back(self) -> None:
         """Note what is there again although somebody had deleted it: not by us."""
         self.told.lost = {key for key in self.told.lost if not self.copies(key)}
-
-    def strange(self) -> bool:
-        """Return whether a project there asks for other labels than its place here."""
-        return any(
-            set(re.findall(r'alias="([^"_]+)"', self.fake.projects[number].fields["label_config"]))
-            != set(self.told.asks[place.partition("#")[2] or self.ws.schema.version])
-            for place, number in self.numbers.items()
-        )
 
     # ---- what somebody does with the project
 

@@ -14,7 +14,6 @@ from typing import Any
 from fakes.label_studio import FakeStudio
 
 from toughcall import exchange
-from toughcall.model import kinds
 from toughcall.records import Answer, digest
 from toughcall.workspace import Workspace
 
@@ -39,8 +38,6 @@ class Said:
     versions: list[tuple[str, str]]
     removed: bool = False
     """Whether somebody deleted it, or its task."""
-    stale: bool = False
-    """Whether `map` has put an older version behind a newer one; see `test_loop_gaps`."""
     read: int = 0
     """The version that the ledger has seen; no older one may come after it."""
 
@@ -117,26 +114,27 @@ class Beside:
             word = named(word, labels) if word in self.told.words else ""
         return ("label", (word,)) if word else None
 
-    def unread(self, one: Said) -> bool:
-        """Return whether an annotation ever said something that cannot be read; see `test_loop_gaps`."""
-        return any(self.readable(one, turn) is None for turn in range(len(one.versions)))
+    def untold(self) -> bool:
+        """Return whether something was asked in words whose present meaning nobody has said."""
+        now = self.ws.schema.version
+        return bool(set(self.schemas().values()) - {now} - self.told.mapped.get(now, set()))
 
-    def parted(self, labels: Sequence[str]) -> bool:
-        """Return whether a project that asked for these labels was set aside before; see `test_loop_gaps`."""
-        version = kinds.get("multiclass").schema(tuple(labels)).version
-        return any(place.endswith(f"#{version}") for place in self.numbers)
+    def renamed(self) -> bool:
+        """Return whether a project there has a word whose meaning nobody has said."""
+        configs = [self.fake.projects[number].fields["label_config"] for number in self.numbers.values()]
+        return "meal" not in self.told.words and any('alias="meal"' in config for config in configs)
 
-    def taken(self) -> bool:
-        """Return whether `map` would set a project aside where one lies already; see `test_loop_gaps`."""
-        sent = [row["schema"] for row in self.ws.store.batches() if row["state"] != "planned"]
-        return bool(sent) and sent[-1] != self.ws.schema.version and self.parted(self.told.asks[sent[-1]])
-
-    def half_sent(self) -> bool:
-        """Return whether a batch that counts as not sent is there in part; see `test_loop_gaps`."""
-        planned = {row["name"] for row in self.ws.store.batches() if row["state"] == "planned"}
-        return any(task["data"]["batch"] in planned for _, task in self.tasks()) or any(
-            batch in planned and state != "planned" for batch, _, _, _, state in self.ws.store.tasks()
-        )
+    def once(self, batch: str) -> None:
+        """P2: each item of a batch is there once for each who is to answer it, or somebody deleted it."""
+        asked = Counter(item for _, item, _, _, _ in self.ws.store.tasks(batch))
+        for item, people in asked.items():
+            keys = {(number, batch, item) for number in self.fake.projects}
+            there = {key for key in keys if self.copies(key)}
+            assert len(there) <= people <= len(there | (keys & self.told.deleted)), (batch, item, there)
+            for key in there:
+                touched = [task for task in self.copies(key) if task["annotations"] or task["drafts"]]
+                assert len(self.copies(key)) == (len(touched) or 1), key
+            self.told.sent |= there
 
     def schemas(self) -> dict[str, str]:
         """Return the schema version of each batch."""
@@ -152,16 +150,13 @@ class Beside:
         found = []
         for one in self.told.said:
             said = self.readable(one)
-            if said and one.project in ours and self.alive(one) and not one.stale:
+            if said and one.project in ours and self.alive(one):
                 who = PEOPLE[one.note["completed_by"] - 1]
                 found.append((self.key(one), one.task["data"]["uid"], who, *said))
         return found
 
-    def remember(self, history: list[Answer], *, again: bool = False) -> None:
-        """Hold the ledger's events against those known, and each new one against what was said; then know them.
-
-        `again`: what was kept unread was just read.
-        """
+    def remember(self, history: list[Answer]) -> None:
+        """Hold the ledger's events against those known, and each new one against what was said; then know them."""
         old, by_key = self.told.history, {self.key(one): one for one in self.told.said}
         assert history[: len(old)] == old, "an event changed or went away"
         for event in history[len(old) :]:
@@ -175,9 +170,8 @@ class Beside:
                 assert (event.item, event.annotator) == (one.task["data"]["uid"], PEOPLE[one.note["completed_by"] - 1])
                 said = [(outcome, CONCEPTS.get(w)) for outcome, w in one.versions]
                 now = (event.outcome, CONCEPTS.get(word))
-                one.stale = one.stale or (again and now not in said[one.read :])
-                assert now in said[0 if one.stale else one.read :], "made up, or older than what is known"
-                one.read = one.read if one.stale else said.index(now, one.read)
+                assert now in said[one.read :], "made up, or older than what is known"
+                one.read = said.index(now, one.read)
         self.told.history = history
 
     def role(self, answer: Answer) -> str:

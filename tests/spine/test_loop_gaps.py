@@ -65,7 +65,7 @@ def rename_food(site: Site) -> None:
         project.fields["label_config"] = project.fields["label_config"].replace('alias="food"', 'alias="meal"')
 
 
-@gap
+
 def test_a_label_that_has_its_name_again_means_itself(make: Callable[..., Site]) -> None:
     """C63: animal was renamed to beast and back: `map` needs no word on it (the machine says one: `translate`)."""
     site = make()
@@ -74,7 +74,7 @@ def test_a_label_that_has_its_name_again_means_itself(make: Callable[..., Site])
     asking(site, NO_MACHINE, machine="")
 
 
-@gap
+
 def test_going_back_to_earlier_labels_and_on_again_is_no_crash(make: Callable[..., Site]) -> None:
     """C53, C63: labels go there, back and there again: `map` works each time (the machine: `parted`)."""
     site = make()
@@ -86,7 +86,7 @@ def test_going_back_to_earlier_labels_and_on_again_is_no_crash(make: Callable[..
     asking(site, BEAST, animal="beast")
 
 
-@gap
+
 def test_what_was_sent_under_earlier_labels_is_looked_for_where_it_is(make: Callable[..., Site]) -> None:
     """P2: back at its labels, an open batch is still in the project it was sent to, also when a label was renamed
     there: nothing is told as deleted, and nothing is sent twice (the machine: `parted`).
@@ -103,7 +103,7 @@ def test_what_was_sent_under_earlier_labels_is_looked_for_where_it_is(make: Call
     assert len(set(uids)) == len(uids)
 
 
-@gap
+
 def test_an_answer_that_cannot_be_read_is_not_told_as_deleted(make: Callable[..., Site]) -> None:
     """C45: an answer that somebody emptied is on the server still, whatever it says (the machine: `unread`)."""
     site = make()
@@ -116,7 +116,7 @@ def test_an_answer_that_cannot_be_read_is_not_told_as_deleted(make: Callable[...
     assert site.ws.store.events("gone") == []
 
 
-@gap
+
 @pytest.mark.parametrize("later", ["edited", "edited, then the task was deleted"])
 def test_what_is_read_at_last_does_not_take_the_place_of_what_was_said_after_it(
     make: Callable[..., Site], later: str
@@ -139,7 +139,7 @@ def test_what_is_read_at_last_does_not_take_the_place_of_what_was_said_after_it(
     assert labels(site) == {("animal",)}
 
 
-@gap
+
 def test_a_project_of_a_push_that_failed_does_not_stop_every_later_one(make: Callable[..., Site]) -> None:
     """P3, C53: labels change after a push that broke off: once mapped, the next push goes through (`may_refuse`)."""
     site = make()
@@ -152,7 +152,7 @@ def test_a_project_of_a_push_that_failed_does_not_stop_every_later_one(make: Cal
     assert len(site.tasks()) == 2
 
 
-@gap
+
 def test_map_said_twice_around_a_push_that_failed_is_no_crash(make: Callable[..., Site]) -> None:
     """P3, C53: a push of the first batch under new labels broke off, and `map` is said again (the machine: `taken`)."""
     site = make()
@@ -167,7 +167,7 @@ def test_map_said_twice_around_a_push_that_failed_is_no_crash(make: Callable[...
     assert len(site.tasks()) == 4
 
 
-@gap
+
 def test_a_batch_that_is_there_in_part_keeps_its_labels(make: Callable[..., Site]) -> None:
     """P2, P3: a push was killed when all was there, then labels changed: nothing of it is told as deleted, and what is
     answered there is read (the machine: `half_sent`).
@@ -186,7 +186,7 @@ def test_a_batch_that_is_there_in_part_keeps_its_labels(make: Callable[..., Site
     assert labels(site) == {("beast",)}
 
 
-@gap
+
 def test_a_push_takes_the_word_that_a_pull_takes(make: Callable[..., Site]) -> None:
     """C53: a label was renamed there and `map` said what it means, as the refusal asks for: a push goes on."""
     site = make()

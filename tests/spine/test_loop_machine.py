@@ -161,22 +161,16 @@ class Loop(RuleBasedStateMachine):
         if came:
             assert came[0] in BROKEN or self.may_refuse(came[0]), came
             return
-        schemas, places = site.schemas(), site.numbers
+        schemas = site.schemas()
         for row in self.ws.store.batches():
-            if row["state"] != "sent" or schemas[row["name"]] != self.ws.schema.version:
-                continue
-            for _, item, expert, _, state in self.ws.store.tasks(row["name"]):
-                key = (places["adjudication" if row["role"] else expert], row["name"], item)
-                there = site.copies(key)
-                touched = [task for task in there if task["annotations"] or task["drafts"]]
-                assert len(there) == (len(touched) or 1) or (not there and key in site.told.deleted), (key, state)
-                site.told.sent.add(key)
+            if row["state"] == "sent" and schemas[row["name"]] == self.ws.schema.version:
+                site.once(row["name"])
 
     def may_refuse(self, why: str) -> bool:
         """Return whether a command that met no fault may refuse so."""
         if "made for other labels" in why:
-            return any(version != self.ws.schema.version for version in self.site.schemas().values())
-        return "labelling interface of project" in why and self.site.strange()
+            return self.site.untold()
+        return "labelling interface of project" in why and (self.site.untold() or self.site.renamed())
 
     @rule(
         acts=st.integers(0, 9),
@@ -281,10 +275,10 @@ class Loop(RuleBasedStateMachine):
             fields = self.fake.projects[numbers[place % len(numbers)]].fields
             one, other = ("food", "meal") if 'alias="food"' in fields["label_config"] else ("meal", "food")
             fields["label_config"] = fields["label_config"].replace(f'alias="{one}"', f'alias="{other}"')
-        if "here" in what and not self.site.parted(ASKED[place % len(ASKED)]):
+        if "here" in what:
             self.site.write(ASKED[place % len(ASKED)])
             self.reopen()
-        if "said" in what and not self.site.half_sent() and not self.site.taken():
+        if "said" in what:
             self.translate()
 
     def translate(self) -> None:
@@ -293,9 +287,8 @@ class Loop(RuleBasedStateMachine):
         older = before - {self.ws.schema.version}
         unknown = mapping.unknown(self.ws).keys()
         earlier = {word for version in older for word in site.told.asks[version]} | unknown
-        meant = {word: named(word, now) for word in earlier}
+        meant = {word: named(word, now) for word in earlier if word not in now}
         mapping.translate(self.ws, meant)
-        site.remember(self.ws.store.answers(history=True), again=True)
         site.told.mapped.setdefault(self.ws.schema.version, set()).update(older)
         site.told.words |= unknown | {word for one, word in meant.items() if word not in ("", one)}
 
@@ -365,7 +358,7 @@ class Loop(RuleBasedStateMachine):
         # P1: what was in the ledger stays; what is new was said, and nothing older comes after it
         site.remember(store.answers(history=True))
         gone = {key for _, event in store.events("gone") for key in event["keys"]}
-        assert not gone & {site.key(one) for one in site.told.said if site.alive(one) and not site.unread(one)}
+        assert not gone & {site.key(one) for one in site.told.said if site.alive(one)}
         assert store.damage() == []
         # P14: labels are of the present schema or its mapping, and adjudicated answers win
         labels, torn = store.labels(self.ws.schema.version)
