@@ -93,7 +93,7 @@ def read_vectors(cache: Path, sha: str, keys: Collection[str]) -> dict[str, Floa
         except (SafetensorError, OSError, KeyError, ValueError, IndexError):
             # `toughcall score` tells of it and computes it again
             continue
-        wanted.difference_update(rows)
+        wanted.difference_update(found)
     return found
 
 

@@ -1,171 +1,32 @@
-"""The queue tab: the band that is moved, rows with their states, what reviewers decide, and the push."""
+"""The queue tab: what reviewers decide on its items, by whom, and what two people and two clicks do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from fakes.label_studio import FakeStudio
-from review_project import HOSTILE, Filled, answer, save_scores
+from queue_page import Queue, decisions, named, opener, page, press, rows, said, select
+from review_project import HOSTILE, Filled
 from streamlit.testing.v1 import AppTest
 
 from toughcall.files import lock
-from toughcall.project import TOKEN_VARIABLE
 from toughcall.records import Batch, Pick
-from toughcall.review import curation, pushing, views
+from toughcall.review import curation, views
 from toughcall.review import page as page_module
 from toughcall.store import Store
-from toughcall.voting import Decision
-
-FIVE = ((0.9, 0.06, 0.04), (0.35, 0.1, 0.3), (0.2, 0.7, 0.1), (0.45, 0.45, 0.1), (0.1, 0.3, 0.6))
 
 
 @pytest.fixture
-def queue(filled: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Filled, AppTest]]:
+def queue(filled: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch) -> Queue:
     """Return a function (kind, …) → (a filled project, its page with the items nobody was asked about)."""
-
-    def make(kind: str = "multiclass", show: str = views.UNASKED, **more: Any) -> tuple[Filled, AppTest]:
-        if kind == "multiclass":
-            more.setdefault("values", FIVE)
-        made = filled(kind, **more)
-        monkeypatch.setenv("TOUGHCALL_PROJECT", str(made.root))
-        app = page()
-        if show:
-            app.selectbox("shown").select(show).run()
-        return made, app
-
-    return make
-
-
-def page() -> AppTest:
-    app = AppTest.from_file(page_module.__file__, default_timeout=120).run()
-    assert not app.exception
-    return app
-
-
-def rows(app: AppTest) -> dict[str, str]:
-    """Return the state of each row by its text, as it stands in the table."""
-    table = app.dataframe[0].value
-    return dict(zip(table["text"], table["state"], strict=True))
-
-
-def press(app: AppTest, action: str) -> AppTest:
-    app.button(f"queue-{action}" if action != "push" else "push").click().run()
-    assert not app.exception
-    return app
-
-
-def named(app: AppTest, who: str = "Lee") -> AppTest:
-    app.text_input("curator").input(who).run()
-    return app
-
-
-def select(app: AppTest, *places: int) -> AppTest:
-    """Select rows as a click on their boxes does."""
-    app.session_state[app.dataframe[0].key] = {"selection": {"rows": list(places), "columns": [], "cells": []}}
-    app.run()
-    assert not app.exception
-    return app
-
-
-def decisions(root: Path, *, history: bool = True) -> list[Decision]:
-    with Store(root / "ledger.sqlite") as store:
-        return store.decisions(history=history)
-
-
-def said(elements: Any) -> str:
-    return "\n".join(str(one.value).replace("\\", "") for one in elements)
-
-
-# ---- the band
-
-
-def test_a_band_that_is_moved_changes_the_rows(queue: Callable[..., Any]) -> None:
-    """Slid or typed, the band filters the rows and both controls agree; nothing is scored anew."""
-    made, app = queue()
-    before = (made.root / "scores" / "latest.parquet").stat()
-    assert list(rows(app)) == ["four dogs", "five bikes"]
-    assert not app.toggle("inside").value
-    app.slider("band").set_value((0.6, 0.7)).run()
-    assert app.toggle("inside").value
-    assert list(rows(app)) == ["five bikes"]
-    assert (app.number_input("band-low").value, app.number_input("band-high").value) == (0.6, 0.7)
-    app.number_input("band-low").set_value(0.5).run()
-    assert list(rows(app)) == ["four dogs", "five bikes"]
-    assert app.slider("band").value == (0.5, 0.7)
-    assert "**3** of 5 in the band" in said(app.markdown)
-    app.number_input("band-low").set_value(0.9).run()
-    assert app.slider("band").value == (0.7, 0.9), "ends that were typed the wrong way round"
-    after = (made.root / "scores" / "latest.parquet").stat()
-    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
-
-
-def test_a_band_that_is_drawn_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn on the chart is the band, in steps, and the chart is not drawn anew; a bare click is nothing."""
-    import streamlit as st
-
-    from toughcall.review import tab_queue
-
-    state: dict[str, Any] = {"band-turn": 0, "band-begun": (0.4, 0.6), "band-kept": (0.4, 0.6)}
-    monkeypatch.setattr(st, "session_state", state)
-    for ends in ([], [0.5, 0.5], [0.4, 0.6]):
-        state["drawn-0"] = {"selection": {"band": {"low": ends}}}
-        tab_queue._drawn("drawn-0")
-        assert "inside" not in state
-    state["drawn-0"] = {"selection": {"band": {"low": [0.8012, 0.4517]}}}
-    tab_queue._drawn("drawn-0")
-    assert (state["band"], state["inside"], state["band-turn"]) == ((0.45, 0.8), True, 0)
-    assert state["band-begun"] == (0.4, 0.6)
-    tab_queue.set_band(0.2, 0.3, drawn=False)
-    assert (state["band-turn"], state["band-begun"]) == (1, (0.2, 0.3))
-
-
-def test_an_empty_band_says_what_to_do(queue: Callable[..., Any]) -> None:
-    """Nothing in the band: the histogram and the rows say so, each with a command."""
-    _, app = queue()
-    app.slider("band").set_value((0.955, 0.96)).run()
-    assert "No score lies from 0.955 to 0.960" in said(app.caption)
-    assert "No item matches: none of these has a score" in said(app.info)
-    assert said(app.info).count("`toughcall round`") == 1
-
-
-def test_scores_that_know_one_class_are_said_to(queue: Callable[..., Any]) -> None:
-    """Where a model takes every item for one class, the page says so and what helps."""
-    _, app = queue(values=[(0.9, 0.06, 0.04)] * 5)
-    assert "takes every item for “animal”" in said(app.caption)
-    _, other = queue(values=FIVE, name="q")
-    assert "takes every item" not in said(other.caption)
-
-
-def test_when_everything_was_asked_the_next_step_is_said(queue: Callable[..., Any]) -> None:
-    """An empty list of what nobody was asked about names what to do; so do lists of what nobody decided."""
-    made, app = queue(show="")
-    with Store(made.root / "ledger.sqlite") as store:
-        store.add_batch(
-            Batch(
-                "b003",
-                made.schema.version,
-                "m",
-                tuple(Pick(i.id, "diverse", 0.1, n) for n, i in enumerate(made.items[3:])),
-            )
-        )
-    app.selectbox("shown").select(views.UNASKED).run()
-    assert "Everything that is scored was asked" in said(app.info)
-    assert "`toughcall retrain`" in said(app.info)
-    app.selectbox("shown").select(views.WANTED).run()
-    assert "Nothing is approved or pinned" in said(app.info)
-    app.selectbox("shown").select(views.ASIDE).run()
-    assert "Nothing is set aside" in said(app.info)
+    return opener(filled, monkeypatch)
 
 
 # ---- deciding
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "pair", "relation", "scores"])
-def test_every_kind_can_be_decided_on(queue: Callable[..., Any], kind: str) -> None:
+def test_every_kind_can_be_decided_on(queue: Queue, kind: str) -> None:
     """Whatever the kind: approved, pinned, set aside and taken back, each with who did it beside the state."""
     made, app = queue(kind, views.EVERY)
     row = next(n for n, now in enumerate(app.dataframe[0].value["state"]) if now == "not asked")
@@ -188,7 +49,7 @@ def test_every_kind_can_be_decided_on(queue: Callable[..., Any], kind: str) -> N
     ]
 
 
-def test_several_rows_are_decided_together(queue: Callable[..., Any]) -> None:
+def test_several_rows_are_decided_together(queue: Queue) -> None:
     """Rows selected together get one decision each; afterwards none is selected and the button counts one again."""
     made, app = queue()
     named(select(app, 0, 1))
@@ -202,7 +63,7 @@ def test_several_rows_are_decided_together(queue: Callable[..., Any]) -> None:
     assert app.button("push").label == "Push 2 items to Label Studio"
 
 
-def test_c79_a_selection_belongs_to_its_items(queue: Callable[..., Any]) -> None:
+def test_c79_a_selection_belongs_to_its_items(queue: Queue) -> None:
     """C79: when somebody else takes an item out of the list, no other one is selected in its place or decided on."""
     made, app = queue()
     first, second = app.dataframe[0].value["item"]
@@ -216,7 +77,7 @@ def test_c79_a_selection_belongs_to_its_items(queue: Callable[..., Any]) -> None
     assert [(one.item, one.action) for one in decisions(made.root)] == [(first, "set_aside"), (second, "approve")]
 
 
-def test_only_what_it_changes_is_decided(queue: Callable[..., Any]) -> None:
+def test_only_what_it_changes_is_decided(queue: Queue) -> None:
     """Of rows in several states a button counts and changes those it can; what was answered is decided by nobody."""
     _, app = queue(show=views.EVERY)
     named(select(app, *range(5)))
@@ -227,7 +88,7 @@ def test_only_what_it_changes_is_decided(queue: Callable[..., Any]) -> None:
     assert sorted(rows(app).values()) == ["answered", "answered", "approved · Lee", "approved · Lee", "waiting"]
 
 
-def test_next_and_previous_read_the_list(queue: Callable[..., Any]) -> None:
+def test_next_and_previous_read_the_list(queue: Queue) -> None:
     """The item shown moves along the list and stops at its ends; after one that left the list comes its successor."""
     _, app = queue()
     assert "four dogs" in said(app.text)
@@ -245,7 +106,7 @@ def test_next_and_previous_read_the_list(queue: Callable[..., Any]) -> None:
     assert "five bikes" in said(app.text)
 
 
-def test_what_is_refused_is_a_sentence(queue: Callable[..., Any]) -> None:
+def test_what_is_refused_is_a_sentence(queue: Queue) -> None:
     """Without a name, or a reason to set aside, nothing is stored and a sentence says what lacks."""
     made, app = queue()
     press(app, "approve")
@@ -257,7 +118,7 @@ def test_what_is_refused_is_a_sentence(queue: Callable[..., Any]) -> None:
     assert decisions(made.root) == []
 
 
-def test_a_name_is_given_once_a_session(queue: Callable[..., Any]) -> None:
+def test_a_name_is_given_once_a_session(queue: Queue) -> None:
     """The name stays while the list and the item change, and when there is nothing to decide in between."""
     _, app = queue()
     named(app)
@@ -267,7 +128,23 @@ def test_a_name_is_given_once_a_session(queue: Callable[..., Any]) -> None:
     assert app.text_input("curator").value == "Lee"
 
 
-def test_p5_what_is_held_out_is_not_asked_by_hand(queue: Callable[..., Any]) -> None:
+def test_another_tab_changes_nothing_here(queue: Queue) -> None:
+    """Who looks at another tab and comes back finds the same list, band and name."""
+    _, app = queue()
+    named(app)
+    app.slider("band").set_value((0.6, 0.7)).run()
+    kept = {name: app.session_state[name] for name in ("queue-filters", "band-kept", "curator-kept")}
+    assert kept["queue-filters"]["shown"] == views.UNASKED
+    fresh = AppTest.from_file(page_module.__file__, default_timeout=120)
+    for name, value in {**kept, "band-turn": 0, "band-begun": (0.6, 0.7)}.items():
+        fresh.session_state[name] = value
+    fresh.run()
+    assert list(rows(fresh)) == ["five bikes"]
+    assert fresh.slider("band").value == (0.6, 0.7)
+    assert fresh.text_input("curator").value == "Lee"
+
+
+def test_p5_what_is_held_out_is_not_asked_by_hand(queue: Queue) -> None:
     """P5: an item of the test part is shown as held out and cannot be approved; nor by a press that is late."""
     made, app = queue(show="")
     with Store(made.root / "ledger.sqlite") as store:
@@ -284,7 +161,7 @@ def test_p5_what_is_held_out_is_not_asked_by_hand(queue: Callable[..., Any]) -> 
     assert "1 not: this item is held out" in came.problem()
 
 
-def test_c79_two_sessions_on_one_item(queue: Callable[..., Any]) -> None:
+def test_c79_two_sessions_on_one_item(queue: Queue) -> None:
     """C79: two people decide on one item that both see as free: both are kept, and both see the later one."""
     made, first = queue()
     second = page()
@@ -301,7 +178,7 @@ def test_c79_two_sessions_on_one_item(queue: Callable[..., Any]) -> None:
     assert [one.who for one in decisions(made.root, history=False)] == ["Lee"]
 
 
-def test_c80_the_same_press_twice_is_one_decision(queue: Callable[..., Any]) -> None:
+def test_c80_the_same_press_twice_is_one_decision(queue: Queue) -> None:
     """C80: a double click, quick or slow, is one decision, and a refresh or a way back decides nothing."""
     made, app = queue()
     item = made.items[3].id
@@ -315,7 +192,7 @@ def test_c80_the_same_press_twice_is_one_decision(queue: Callable[..., Any]) -> 
     assert [one.action for one in decisions(made.root)] == ["pin", "approve"]
 
 
-def test_c81_while_a_command_runs_nothing_is_lost(queue: Callable[..., Any]) -> None:
+def test_c81_while_a_command_runs_nothing_is_lost(queue: Queue) -> None:
     """C81: the page says who holds the lock, keeps what was written, and the same press stores it later."""
     made, app = queue()
     named(app)
@@ -330,7 +207,7 @@ def test_c81_while_a_command_runs_nothing_is_lost(queue: Callable[..., Any]) -> 
     assert [one.reason for one in decisions(made.root)] == ["a duplicate"]
 
 
-def test_what_was_set_aside_before_it_was_sent_is_shown_so(queue: Callable[..., Any]) -> None:
+def test_what_was_set_aside_before_it_was_sent_is_shown_so(queue: Queue) -> None:
     """An item that left its batch is set aside in every list, and can be read among what was set aside."""
     made, app = queue(show="")
     item = made.items[3]
@@ -349,7 +226,7 @@ def test_what_was_set_aside_before_it_was_sent_is_shown_so(queue: Callable[..., 
     assert rows(app) == {"four dogs": "set aside · Lee"}
 
 
-def test_every_button_is_reached_by_the_keyboard(queue: Callable[..., Any]) -> None:
+def test_every_button_is_reached_by_the_keyboard(queue: Queue) -> None:
     """Each action is a button of its own, so Tab and Enter press it, and has a key of its own besides."""
     _, app = queue()
     buttons = [app.button(f"queue-{one}") for one in ("approve", "pin", "set_aside", "clear", "previous", "next")]
@@ -358,7 +235,7 @@ def test_every_button_is_reached_by_the_keyboard(queue: Callable[..., Any]) -> N
     assert all(key.lower().startswith("alt+") for key in keys), "one letter alone would also work on the other tabs"
 
 
-def test_c78_names_and_reasons_are_shown_letter_by_letter(queue: Callable[..., Any]) -> None:
+def test_c78_names_and_reasons_are_shown_letter_by_letter(queue: Queue) -> None:
     """C78: what reviewers write is text: in the table, in the sentences and beside the item."""
     _, app = queue()
     named(app, HOSTILE[3])
@@ -368,100 +245,3 @@ def test_c78_names_and_reasons_are_shown_letter_by_letter(queue: Callable[..., A
     for shown in ("markdown", "caption", "success", "warning", "info"):
         assert not any(mark in str(one.value) for one in app.get(shown) for mark in ("<script", "<img", "!["))
     assert not [one for one in app.get("html") if "<script" in str(one) or "<img" in str(one)]
-
-
-# ---- sending
-
-
-@pytest.fixture
-def studio(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A Label Studio in this process, its token in the environment."""
-    with FakeStudio() as fake:
-        monkeypatch.setenv(TOKEN_VARIABLE, fake.token)
-        yield fake
-
-
-def test_c80_what_was_approved_is_sent_once(queue: Callable[..., Any], studio: FakeStudio) -> None:
-    """P2, C80: the push makes one batch of what was approved and pinned and sends it; pressed again nothing is new."""
-    made, app = queue(studio__url=studio.url)
-    with Store(made.root / "ledger.sqlite") as store:
-        store.mark_batch("b002", "done")
-    named(select(app, 0, 1))
-    press(app, "approve")
-    press(app, "push")
-    assert "2 sent" in said(app.success)
-    (project,) = studio.projects
-    assert studio.uids(project) == sorted(item.id for item in made.items[3:])
-    app.selectbox("shown").select("b003").run()
-    assert rows(app) == {"four dogs": "waiting · Lee", "five bikes": "waiting · Lee"}
-    assert app.button("push").disabled
-    assert curation.make_batch(made.root) == (0, "")
-    again = pushing.Push(made.root)
-    assert again.end() == pushing.Sent("2 already there")
-    assert len(studio.uids(project)) == len(set(studio.uids(project))) == 2
-    with Store(made.root / "ledger.sqlite") as store:
-        assert [row["name"] for row in store.batches()] == ["b001", "b002", "b003"]
-
-
-def test_c81_a_push_that_cannot_be_made_loses_nothing(queue: Callable[..., Any]) -> None:
-    """C81: while a command runs no batch is made; without a server the batch waits and the next push sends it."""
-    made, app = queue()
-    named(app)
-    press(app, "approve")
-    with lock(made.root, "round"):
-        press(app, "push")
-        assert "in use by toughcall round" in said(app.warning)
-    assert app.button("push").label == "Push 1 item to Label Studio"
-    press(app, "push")
-    assert "toughcall studio up" in said(app.warning)
-    assert "1 of batch b003, made and not sent yet" in said(app.caption)
-    assert app.button("push").label == "Push 1 item to Label Studio"
-
-
-@pytest.mark.parametrize(
-    ("code", "out", "told", "sentence", "problem"),
-    [
-        (0, '{"sent": 3, "already there": 2, "set aside": 0}\n', "  loading\n", "3 sent, 2 already there", ""),
-        (0, '{"sent": 0}\n', "", "nothing was left to send", ""),
-        (0, "", "", "", "push ended without saying what it did: run toughcall status"),
-        (7, "", "  bar\rtoughcall: x is in use by y: wait\n", "", "x is in use by y: wait"),
-        (4, "", "toughcall: first\ntoughcall: no answer: run it again\n", "", "no answer: run it again"),
-        (1, "", "Traceback", "", "push ended with 1: run toughcall push to see why"),
-    ],
-)
-def test_what_a_push_says(code: int, out: str, told: str, sentence: str, problem: str) -> None:
-    """What the command did is one sentence; why it failed is the command's own, without the rest it wrote."""
-    assert pushing.result(code, out, told) == pushing.Sent(sentence, problem)
-
-
-def test_a_push_that_is_left_alone_ends(queue: Callable[..., Any], studio: FakeStudio) -> None:
-    """P3: whatever becomes of the page, the command runs to its end; its result is read without having listened."""
-    made, _ = queue(studio__url=studio.url)
-    with Store(made.root / "ledger.sqlite") as store:
-        store.add_batch(Batch("b003", made.schema.version, "m", (Pick(made.items[3].id, "diverse", 0.1, 0),)))
-    push = pushing.Push(made.root)
-    next(push.lines(), "")
-    assert push.end().problem == ""
-    (project,) = studio.projects
-    assert made.items[3].id in studio.uids(project)
-
-
-def test_imported_answers_are_answered(queue: Callable[..., Any]) -> None:
-    """An item whose answer was imported is answered in the list of everything, and not among what nobody was asked."""
-    made, app = queue(show="")
-    with Store(made.root / "ledger.sqlite") as store:
-        store.add_answers([answer(made.items[3], ("food",), made.schema, "", "import", source="import")])
-    app.selectbox("shown").select(views.EVERY).run()
-    assert rows(app)["four dogs"] == "answered"
-    app.selectbox("shown").select(views.UNASKED).run()
-    assert list(rows(app)) == ["five bikes"]
-
-
-def test_newer_scores_are_shown_at_once(queue: Callable[..., Any]) -> None:
-    """What was counted of a scores file is never shown of the next one."""
-    made, app = queue()
-    app.slider("band").set_value((0.4, 0.52)).run()
-    assert list(rows(app)) == ["four dogs"]
-    save_scores(made.root, made.items, made.schema.labels, np.asarray([FIVE[3]] * 5, np.float32))
-    app.run()
-    assert set(rows(app)) == {"four dogs", "five bikes"}

@@ -65,14 +65,12 @@ def rename_food(site: Site) -> None:
         project.fields["label_config"] = project.fields["label_config"].replace('alias="food"', 'alias="meal"')
 
 
-
 def test_a_label_that_has_its_name_again_means_itself(make: Callable[..., Site]) -> None:
     """C63: animal was renamed to beast and back: `map` needs no word on it (the machine says one: `translate`)."""
     site = make()
     sent(site)
     asking(site, BEAST, animal="beast")
     asking(site, NO_MACHINE, machine="")
-
 
 
 def test_going_back_to_earlier_labels_and_on_again_is_no_crash(make: Callable[..., Site]) -> None:
@@ -84,7 +82,6 @@ def test_going_back_to_earlier_labels_and_on_again_is_no_crash(make: Callable[..
     asking(site, ANIMAL, beast="animal")
     sent(site)
     asking(site, BEAST, animal="beast")
-
 
 
 def test_what_was_sent_under_earlier_labels_is_looked_for_where_it_is(make: Callable[..., Site]) -> None:
@@ -103,7 +100,6 @@ def test_what_was_sent_under_earlier_labels_is_looked_for_where_it_is(make: Call
     assert len(set(uids)) == len(uids)
 
 
-
 def test_an_answer_that_cannot_be_read_is_not_told_as_deleted(make: Callable[..., Site]) -> None:
     """C45: an answer that somebody emptied is on the server still, whatever it says (the machine: `unread`)."""
     site = make()
@@ -114,7 +110,6 @@ def test_an_answer_that_cannot_be_read_is_not_told_as_deleted(make: Callable[...
     for _ in range(2):
         loop.pull(site.ws, whole=True)
     assert site.ws.store.events("gone") == []
-
 
 
 @pytest.mark.parametrize("later", ["edited", "edited, then the task was deleted"])
@@ -139,7 +134,6 @@ def test_what_is_read_at_last_does_not_take_the_place_of_what_was_said_after_it(
     assert labels(site) == {("animal",)}
 
 
-
 def test_a_project_of_a_push_that_failed_does_not_stop_every_later_one(make: Callable[..., Site]) -> None:
     """P3, C53: labels change after a push that broke off: once mapped, the next push goes through (`may_refuse`)."""
     site = make()
@@ -150,7 +144,6 @@ def test_a_project_of_a_push_that_failed_does_not_stop_every_later_one(make: Cal
     asking(site, BEAST, animal="beast")
     loop.push(site.ws)
     assert len(site.tasks()) == 2
-
 
 
 def test_map_said_twice_around_a_push_that_failed_is_no_crash(make: Callable[..., Site]) -> None:
@@ -165,7 +158,6 @@ def test_map_said_twice_around_a_push_that_failed_is_no_crash(make: Callable[...
     mapping.translate(site.ws, {"animal": "beast"})
     loop.push(site.ws)
     assert len(site.tasks()) == 4
-
 
 
 def test_a_batch_that_is_there_in_part_keeps_its_labels(make: Callable[..., Site]) -> None:
@@ -184,7 +176,6 @@ def test_a_batch_that_is_there_in_part_keeps_its_labels(make: Callable[..., Site
     assert (loop.push(site.ws).gone, len(site.tasks())) == (0, 4)
     loop.pull(site.ws)
     assert labels(site) == {("beast",)}
-
 
 
 def test_a_push_takes_the_word_that_a_pull_takes(make: Callable[..., Site]) -> None:

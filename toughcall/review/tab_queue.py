@@ -5,7 +5,7 @@ Everything can be reached with Tab and pressed with Enter; what is done with one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -244,25 +244,38 @@ def _filters(
     first = [views.OPEN] * still_open + [views.UNASKED] * bool(scored)
     rest = [views.WANTED, views.ASIDE] * bool(scored or reviewed.last) + [views.ALL] * bool(names)
     shown = [*first, *rest, *[views.EVERY] * bool(scored), *names]
+    classes = ["", *(live.schema.labels if scored else ())]
+    offered = {"shown": shown, "reason": ["", *views.reasons(picks)], "class": classes, "search": None, "inside": None}
+    _as_before(offered)
     at = st.columns([1.3, 1.2, 1.2, 2, 1.1], vertical_alignment="bottom")
     which = at[0].selectbox("Show", shown, format_func=lambda one: CALLED.get(one, f"Batch {one}"), key="shown")
     unasked = which in (views.UNASKED, views.EVERY, views.WANTED, views.ASIDE)
     reason = at[1].selectbox(
         "Reason",
-        ["", *views.reasons(picks)],
+        offered["reason"] or [""],
         format_func=lambda one: views.worded(one) or "All reasons",
         key="reason",
         disabled=unasked,
     )
-    classes = ["", *(live.schema.labels if scored else ())]
     label = at[2].selectbox(
         "Class", classes, format_func=lambda one: one or "All classes", key="class", disabled=len(classes) == 1
     )
     search = at[3].text_input("Text contains", key="search")
     inside = at[4].toggle("In the band", key="inside", disabled=band is None)
+    st.session_state["queue-filters"] = {name: st.session_state[name] for name in offered}
     return views.Filter(
         which, "" if unasked else reason or "", label or "", column, band if inside else None, search or ""
     )
+
+
+def _as_before(offered: Mapping[str, Sequence[str] | None]) -> None:
+    """Set the filters to what they were before another tab was looked at, as far as it is still offered."""
+    import streamlit as st
+
+    for name, value in st.session_state.get("queue-filters", {}).items():
+        options = offered[name]
+        if name not in st.session_state and (options is None or value in options):
+            st.session_state[name] = value
 
 
 def _table(live: Live, rows: pd.DataFrame, key: str, column: str) -> list[int]:
