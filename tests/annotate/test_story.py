@@ -176,6 +176,7 @@ def test_two_ledgers_of_one_name_share_a_server_and_nothing_else(project: Path, 
             assert set(on_server(ws).values()) == {1}
             ws.store.mark_batch("b001", "planned")
             ws.store.mark_tasks("b001", "", [item for _, item, *_ in ws.store.tasks()], "planned")
+            ws.store.adopt_batch("b001", ws.schema.version)
     assert len(set(numbers)) == 2
 
 
