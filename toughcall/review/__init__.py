@@ -1,4 +1,4 @@
-"""The review page: what the model doubts, what the experts said, what the gate decided. It only reads."""
+"""The review page: what the model doubts, what the experts said, what the gate decided; people decide on it too."""
 
 from __future__ import annotations
 
