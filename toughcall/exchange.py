@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,7 @@ def push(ws: Workspace, *, again: bool = False) -> Pushed:
     studio = connect(ws)
     total = Pushed(0)
     means = ws.store.meanings(ws.schema.version)
+    waiting = _said_before(ws, waiting, means.keys())
     for row in waiting:
         batch = ws.store.batch(row["name"])
         begun = any(name == batch.name for name, _ in ws.store.placed())
@@ -203,6 +204,20 @@ def push(ws: Workspace, *, again: bool = False) -> Pushed:
             total += done
         ws.store.mark_batch(batch.name, "sent", lost)
     return total
+
+
+def _said_before(ws: Workspace, waiting: list[dict[str, Any]], known: Set[str]) -> list[dict[str, Any]]:
+    """Return the batches as they are where `[labels]` went back to labels that others were translated to already."""
+    from toughcall.mapping import part_ways
+
+    now = ws.schema.version
+    asked = {ws.store.get(f"{ASKS}:{number}", now) for place, number in places(ws).items() if "#" not in place}
+    older = (asked | {row["schema"] for row in waiting}) - {now}
+    if not older or older - known:
+        return waiting
+    part_ways(ws)
+    names = {row["name"] for row in waiting}
+    return [row for row in ws.store.batches() if row["name"] in names]
 
 
 def _as_it_is(ws: Workspace, studio: Studio, row: Mapping[str, Any]) -> Pushed | None:

@@ -95,7 +95,7 @@ def translate(ws: Workspace, given: Mapping[str, str]) -> list[dict[str, Any]]:
     # what is answered under a new name in a batch of the old labels is the old one
     back = {now: name for table in means.values() for name, now in table.items() if now and now != name}
     ws.store.add_event("mapping", {"to": current.version, "from": means, "words": back | read})
-    _part_ways(ws)
+    part_ways(ws)
     taking = Taking(ws)
     for project, text in ws.store.raw():
         taking.take([json.loads(text)], project, kept=True)
@@ -114,7 +114,7 @@ def translate(ws: Workspace, given: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _part_ways(ws: Workspace) -> None:
+def part_ways(ws: Workspace) -> None:
     """Let the projects in Label Studio that ask for other labels be read only; batches not sent yet ask for ours."""
     current = ws.schema.version
     sent = [row["schema"] for row in ws.store.batches() if row["state"] != "planned"]

@@ -124,6 +124,12 @@ class Beside:
         configs = [self.fake.projects[number].fields["label_config"] for number in self.numbers.values()]
         return "meal" not in self.told.words and any('alias="meal"' in config for config in configs)
 
+    def may_refuse(self, why: str) -> bool:
+        """Return whether a command that met no fault may refuse so."""
+        if "made for other labels" in why:
+            return self.untold()
+        return "labelling interface of project" in why and (self.untold() or self.renamed())
+
     def once(self, batch: str) -> None:
         """P2: each item of a batch is there once for each who is to answer it, or somebody deleted it."""
         asked = Counter(item for _, item, _, _, _ in self.ws.store.tasks(batch))

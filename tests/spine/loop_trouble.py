@@ -36,9 +36,9 @@ PULLING = (
 )
 """(part of a request, what happens to it)"""
 STOPS: tuple[tuple[type, str], ...] = (
-    *((Studio, name) for name in ("send", "listed", "delete", "exported", "ensure_project", "counted")),
-    *((Store, name) for name in ("add_tasks", "mark_tasks", "mark_batch", "add_answers", "add_raw", "add_set_aside")),
-    *((Store, name) for name in ("mark_seen", "put", "add_event", "tasks", "batch")),
+    *((Studio, name) for name in ("send", "listed", "exported", "ensure_project", "counted")),
+    *((Store, name) for name in ("add_tasks", "place_tasks", "mark_tasks", "mark_batch", "add_answers", "add_raw")),
+    *((Store, name) for name in ("add_set_aside", "mark_seen", "put", "add_event")),
 )
 """Where a command may be killed, before or after the call."""
 

@@ -189,3 +189,23 @@ def test_a_push_takes_the_word_that_a_pull_takes(make: Callable[..., Site]) -> N
     mapping.translate(site.ws, {"meal": "food"})
     loop.pull(site.ws)
     sent(site)
+
+
+def test_labels_that_went_back_need_no_second_word(make: Callable[..., Site]) -> None:
+    """C53: labels went there, back, and there again: what they mean was said once, and every batch goes out."""
+    site = make()
+    sent(site)
+    asking(site, BEAST, animal="beast")
+    sent(site)
+    asking(site, ANIMAL, beast="animal")
+    sent(site)
+    site.plan(2)
+    site.write(BEAST)
+    site.close()
+    site.open()
+    site.plan(1)
+    loop.push(site.ws)
+    now = {number: [] for number in site.fake.projects}
+    for number, task in site.tasks():
+        now[number].append(task["data"]["batch"])
+    assert list(now.values()) == [["b001"] * 2 + ["b003"] * 2, ["b002"] * 2 + ["b004"] * 2 + ["b005"]]
