@@ -3,13 +3,14 @@ PYTHON ?= python3
 PIP := --disable-pip-version-check --quiet
 STUDIO := $(CURDIR)/.venv-studio
 
-.PHONY: help demo test postgres search check setup studio down clean
+.PHONY: help demo test postgres pictures search check setup studio down clean
 
 help:
 	@echo "make demo   set up, run the whole loop on real data, open Label Studio and the review page;"
 	@echo "            KIND=relation (or multilabel, multiclass, pair, scores, or several) runs that kind of work"
 	@echo "make test   set up, run every test"
 	@echo "make postgres  the tests with a real Label Studio, on PostgreSQL"
+	@echo "make pictures  every tab of the review page, into docs/img"
 	@echo "make search property tests on new random examples"
 	@echo "make check  ruff and mypy"
 	@echo "make down   stop what the demo left running"
@@ -44,6 +45,11 @@ test: setup studio
 # The tests with a real Label Studio once more, on PostgreSQL instead of a file; skipped where none can be started.
 postgres: setup studio
 	TOUGHCALL_TEST_POSTGRES=1 TOUGHCALL_STUDIO=$(STUDIO) .venv/bin/python -m pytest -m studio
+
+# Each tab of the review page as a picture; needs Chromium, and a demo of each kind:
+# make demo KIND="multiclass pair multilabel relation scores"
+pictures: setup
+	.venv/bin/python docs/pictures.py
 
 # Property tests on examples never drawn before. What one of them finds becomes an example of its test.
 search: setup

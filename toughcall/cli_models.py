@@ -145,10 +145,16 @@ def verify(ws: Any, model: str, base: Path | None, as_json: bool) -> None:
     rows_out([verified(ws, model)], as_json=as_json)
 
 
+ONLY_WHILE = click.option(
+    "--while", "serving", metavar="VERSION", help='Only while this model serves ("" for none), else nothing is done.'
+)
+
+
 @click.command()
 @click.argument("version", default="")
+@ONLY_WHILE
 @working()
-def promote(ws: Any, version: str) -> None:
+def promote(ws: Any, version: str, serving: str | None) -> None:
     """Make a judged model the champion; refused (exit 5) unless its verdict is PROMOTE.
 
     \b
@@ -156,12 +162,13 @@ def promote(ws: Any, version: str) -> None:
     """
     from toughcall.retraining import promote as to_champion
 
-    click.echo(f"champion: {to_champion(ws, version)}")
+    click.echo(f"champion: {to_champion(ws, version, serving=serving)}")
 
 
 @click.command()
+@ONLY_WHILE
 @working()
-def rollback(ws: Any) -> None:
+def rollback(ws: Any, serving: str | None) -> None:
     """Return to the champion before this one, at once and without training.
 
     \b
@@ -169,4 +176,4 @@ def rollback(ws: Any) -> None:
     """
     from toughcall.retraining import rollback as back
 
-    click.echo(f"champion: {back(ws)}")
+    click.echo(f"champion: {back(ws, serving=serving)}")

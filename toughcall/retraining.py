@@ -253,8 +253,12 @@ def _forget_unjudged(ws: Workspace) -> None:
         ws.registry.discard(begun[-1])
 
 
-def promote(ws: Workspace, version: str = "") -> str:
-    """Make a model the champion when the gate said PROMOTE for it; GateRefused otherwise."""
+def promote(ws: Workspace, version: str = "", *, serving: str | None = None) -> str:
+    """Make a model the champion when the gate said PROMOTE for it; GateRefused otherwise.
+
+    `serving`: only while this one serves, "" while none does; UsageError otherwise.
+    """
+    _serves_still(ws, serving)
     judged = {event["version"]: event for _, event in ws.store.events("retrain") if event.get("version")}
     if not judged:
         raise UsageError("no model has been judged yet: toughcall retrain trains and judges one")
@@ -269,8 +273,19 @@ def promote(ws: Workspace, version: str = "") -> str:
     return version
 
 
-def rollback(ws: Workspace) -> str:
-    """Point back to the champion before this one; nothing is trained, its files were never touched."""
+def _serves_still(ws: Workspace, expected: str | None) -> None:
+    if expected is not None and (now := ws.registry.champion()) != expected:
+        raise UsageError(
+            f"nothing was done: {now or 'no model'} serves now, not {expected or 'none'}: toughcall status"
+        )
+
+
+def rollback(ws: Workspace, *, serving: str | None = None) -> str:
+    """Point back to the champion before this one; nothing is trained, its files were never touched.
+
+    `serving`: only while this one serves; UsageError otherwise.
+    """
+    _serves_still(ws, serving)
     version = ws.registry.rollback()
     ws.store.add_event("rollback", {"version": version})
     return version

@@ -143,6 +143,27 @@ def test_c80_a_press_is_its_own_even_when_all_else_is_equal(trained: Callable[..
     assert champion(made.root) == "p-v002"
 
 
+def test_c80_a_champion_that_changes_after_the_check_is_left_alone(
+    trained: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C80: somebody promotes between the page's look and its command: nothing is rolled back, and that is said."""
+    made = trained(champions=("p-v001", "p-v002"))
+    (move,) = moves(made.root)
+    real, ran = promoting.command, []
+
+    def meanwhile(root: Path, one: promoting.Move) -> list[str]:
+        judge(made, "p-v003", "PROMOTE", labels=120)
+        promoted(made, ["p-v003"])
+        ran.append(one)
+        return real(root, one)
+
+    monkeypatch.setattr(promoting, "command", meanwhile)
+    said = promoting.carry_out(made.root, move)
+    assert ran == [move]
+    assert said.endswith("exit code 2: nothing was done: p-v003 serves now, not p-v002: toughcall status")
+    assert champion(made.root) == "p-v003"
+
+
 def test_a_second_press_of_one_session_says_nothing(
     trained: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +215,8 @@ def test_the_command_is_the_real_one(trained: Callable[..., Filled]) -> None:
     (move,) = moves(made.root)
     told = promoting.command(made.root, move)
     assert told[:3] == [sys.executable, "-m", "toughcall.cli"]
-    assert told[3:] == ["--project", str(made.root.resolve()), "--quiet", "promote", "p-v002"]
+    rest = ["--project", str(made.root.resolve()), "--quiet", "promote", "p-v002", "--while", "p-v001"]
+    assert told[3:] == rest
     with Store(made.root / "ledger.sqlite") as store:
         store.add_event("retrain", verdict("PROMOTE", "--help"))
     store_model(made.root, "p-v003", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toughcall.review.charts import ACCENT, QUIET, ROW
+from toughcall.review.verdict import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,11 @@ def needs(table: pd.DataFrame) -> Any:
     spans = base.transform_filter("isValid(datum.low) && isValid(datum.high) && datum.low > 0").mark_rule(
         strokeWidth=3, opacity=0.5
     )
-    dots = base.mark_circle(size=90, opacity=1).encode(x=alt.X("answers:Q", scale=scale, title="answers to ask for"))
+    # a line for each power of ten; the default draws one for each of its multiples too
+    axis = alt.Axis(values=[10**n for n in range(8)], format=",d")
+    dots = base.mark_circle(size=90, opacity=1).encode(
+        x=alt.X("answers:Q", scale=scale, title="answers to ask for", axis=axis)
+    )
     return (spans.encode(x=alt.X("low:Q", scale=scale), x2="high:Q") + dots).properties(
         height=2 * ROW * table["what"].nunique() + 70
     )
@@ -46,8 +51,9 @@ def curve(table: pd.DataFrame) -> Any:
     """Draw what each retrain reached with how many labels, with its interval."""
     import altair as alt
 
+    figure = str(table["figure"].iloc[0])
     x = alt.X("labels:Q", title="labels that train", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=False))
-    y = alt.Y("value:Q", title=str(table["figure"].iloc[0]).replace("_", " "), scale=alt.Scale(zero=False))
+    y = alt.Y("value:Q", title=METRICS.get(figure, figure.replace("_", " ")), scale=alt.Scale(zero=False))
     tips = [alt.Tooltip("labels:Q"), *(alt.Tooltip(f"{one}:Q", format=".3f") for one in ("value", "low", "high"))]
     base = alt.Chart(table).encode(x=x, tooltip=tips)
     spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(

@@ -60,4 +60,4 @@ def classes(table: pd.DataFrame) -> Any:
         tooltip=[alt.Tooltip("class:N"), alt.Tooltip("count:Q", format=",", title="in the band")],
     )
     words = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("count:Q", format=","))
-    return (base.mark_bar(color=ACCENT, size=12) + words).properties(height=max(40, (ROW - 4) * len(table)))
+    return (base.mark_bar(color=ACCENT, size=12) + words).properties(height=(ROW - 4) * len(table) + 20)

@@ -76,9 +76,10 @@ def _figures(event: verdict.Event) -> list[str]:
 
 
 def command(root: Path, move: Move) -> list[str]:
-    """Return the command that carries a move out."""
+    """Return the command that carries a move out, if what serves is still what served when it was offered."""
     version = [move.version] if move.verb == "promote" else []
-    return [sys.executable, "-m", "toughcall.cli", "--project", str(root.resolve()), "--quiet", move.verb, *version]
+    words = ["--project", str(root.resolve()), "--quiet", move.verb, *version, "--while", move.serving]
+    return [sys.executable, "-m", "toughcall.cli", *words]
 
 
 def carry_out(root: Path, move: Move) -> str:
