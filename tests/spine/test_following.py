@@ -252,7 +252,9 @@ def test_c84_a_running_command_is_stopped_as_ctrl_c_does(tmp_path: Path) -> None
         "other = subprocess.Popen([sys.executable, '-c', 'import signal, time\\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\\nprint(1, flush=True)\\ntime.sleep(600)'], stdout=-1)\n"
         "other.stdout.readline()\n"
-        "import os, pathlib\n"
+        # what a shell starts in the background, a script's test run for one, is deaf to Ctrl-C, and so is its child
+        "import os, pathlib, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "pathlib.Path(sys.argv[2], 'pid').write_text(str(other.pid))\n"
         "try:\n    " + BUSY.replace("\n", "\n    ") + "\n"
         "except KeyboardInterrupt:\n    pathlib.Path(sys.argv[2], 'interrupted').touch()\n    os._exit(130)\n"
