@@ -1,13 +1,14 @@
 """Experts' accounts and answers on a Label Studio, over plain HTTP the way a browser does it.
 
 The SDK's users.create ignores the password, so an account is made as people make it:
-invitation link, sign-up form, CSRF field. Reads are tried twice, writes once: nothing is answered twice.
+invitation link, sign-up form, CSRF field. Reads are tried again, writes are not: nothing is answered twice.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from toughcall.records import RemoteError, UsageError
@@ -15,6 +16,8 @@ from toughcall.records import RemoteError, UsageError
 if TYPE_CHECKING:
     import httpx
 
+READ_PAUSES = (0.2, 1.0)
+"""Seconds before a read is tried a second and a third time."""
 SECONDS = 120.0  # the server retries a locked database by itself, which shows as slowness
 
 
@@ -117,15 +120,21 @@ def _browser(url: str) -> httpx.Client:
 
 
 def _send(web: httpx.Client, method: str, path: str, **rest: Any) -> httpx.Response:
-    """Send one request, a GET once more when the connection failed; RemoteError when nobody answers."""
+    """Send one request, a GET up to three times when it fails; RemoteError when nobody answers."""
     import httpx
 
-    failed = ""
-    for _ in range(2 if method == "GET" else 1):
+    failed, pauses = "", READ_PAUSES if method == "GET" else ()
+    for pause in (*pauses, None):
         try:
-            return web.request(method, path, **rest)
+            answer = web.request(method, path, **rest)
         except httpx.TransportError as error:
             failed = type(error).__name__
+        else:
+            # two people who come at once may meet a locked database (SQLite), which is gone a moment later
+            if answer.status_code < 500 or pause is None:
+                return answer
+        if pause is not None:
+            time.sleep(pause)
     # the error's own text is left out: it can hold the address of an invitation
     raise RemoteError(
         f"Label Studio at {web.base_url} does not answer ({failed}): toughcall studio up, then run it again"

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from toughcall.annotate import server
+from toughcall.annotate import people, server
 from toughcall.annotate.people import Person, add_person, new_password
 from toughcall.annotate.server import Local
 from toughcall.records import RemoteError, UsageError
@@ -370,23 +370,29 @@ def test_down_stops_it_once(studio_server: Local, folder: Path) -> None:
     assert server.up(folder) == studio_server
 
 
-def test_a_read_is_tried_twice_and_a_write_once() -> None:
-    """A lost connection never makes a second annotation: only reads are repeated, once."""
+@pytest.mark.parametrize(("status", "said"), [(0, "ReadError"), (500, "answered 500")])
+def test_a_read_is_tried_again_and_a_write_is_not(monkeypatch: pytest.MonkeyPatch, status: int, said: str) -> None:
+    """A lost connection or a locked database never makes a second annotation: only reads are repeated, twice."""
     person = Person.__new__(Person)
     tried: list[str] = []
+    monkeypatch.setattr(people, "READ_PAUSES", (0.0, 0.0))
 
     def lost(request: httpx.Request) -> httpx.Response:
         tried.append(request.method)
-        raise httpx.ReadError("connection reset")
+        if not status:
+            raise httpx.ReadError("connection reset")
+        return httpx.Response(status if len(tried) != 6 else 200, json={"id": 5})
 
     person.url, person.email = "http://127.0.0.1:1", "dora@example.com"
     person._web = httpx.Client(base_url=person.url, transport=httpx.MockTransport(lost))
-    with pytest.raises(RemoteError, match="ReadError"):
+    with pytest.raises(RemoteError, match=said):
         person.next_task(1)
-    assert tried == ["GET", "GET"]
-    with pytest.raises(RemoteError, match="ReadError"):
+    assert tried == ["GET"] * 3
+    with pytest.raises(RemoteError, match=said):
         person.answer(1, [], 1.0)
-    assert tried == ["GET", "GET", "POST"]
+    assert tried == ["GET"] * 3 + ["POST"]
+    if status:
+        assert person.next_task(1) == {"id": 5}, "the second try was answered"
 
 
 def test_passwords_differ_and_are_accepted_in_length() -> None:
