@@ -1,8 +1,8 @@
 """One connection to Label Studio, with its client's surprises taken out. The only file that imports its SDK.
 
 The SDK repeats a request that failed, also one that stores something; its errors print response headers. Here
-nothing is sent twice, and every failure becomes a UsageError or RemoteError in our own words, without headers,
-cookies or the token.
+only reads are tried again (`patient`), and every failure becomes a UsageError or RemoteError in our own words,
+without headers, cookies or the token.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ class Connection:
         """The one connection pool: no proxy for a loopback address, and no redirect is followed (C41)."""
         import httpx
 
+        from toughcall.annotate.patient import Patient
+
         seconds = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        client = httpx.Client(timeout=seconds, follow_redirects=False, trust_env=not loopback(self.url))
+        client = Patient(timeout=seconds, follow_redirects=False, trust_env=not loopback(self.url))
         weakref.finalize(self, client.close)
         return client
 

@@ -1,17 +1,21 @@
-"""How long the Queue tab of the review page takes over a pool of 1,000, 100,000 and 1,000,000 scored texts.
+"""How long the review page takes over a pool of 1,000, 100,000 and 1,000,000 scored texts.
 
     python benchmarks/review.py [--sizes 1000 100000 1000000] [--folder FOLDER] [--browser] [--curate]
 
 Pool, scores, split and ledger are made up without a model, in the product's own formats. "first" is the first time a
-view function is called in a process, "again" the same call with nothing changed. With --browser the page is served
-as `toughcall review` serves it and opened in Chromium: "paint" is until the first item can be read, "idle" until the
-script has ended. With --curate also: one decision, and a hundred together.
+view function of the Queue tab is called in a process, "again" the same call with nothing changed; "cpu" is what of it
+the process was at work, which other programs on the machine do not change much. With --browser the page is served as
+`toughcall review` serves it, anew for each tab, and opened in Chromium by a first and by a second visitor: "paint" is
+until what matters of the tab can be read (the first item, the labels per class, the verdict, the advice), "idle" until
+the script has ended, "server" how long the server was at work for the visitor (Linux alone tells). With --curate also:
+one decision, and a hundred together.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -29,7 +33,7 @@ from toughcall import project as projects
 from toughcall.model import kinds
 from toughcall.pool import SHARD, Pool
 from toughcall.records import Answer, Batch, Pick, Scores, Text
-from toughcall.review import curation, live, score_views, views
+from toughcall.review import curation, item_views, live, progress, score_views, views
 from toughcall.starting import review_command
 from toughcall.store import Store
 from toughcall.telling import rows_out
@@ -40,6 +44,13 @@ WORDS = np.array(["engine", "river", "stone", "market", "signal", "garden", "cop
 LENGTH, ASKED, LABELLED = 18, 50, 1000
 """Words of a text, items of each of two batches, imported labels."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PAINTED = {
+    "Queue": ".st-key-record-0",
+    "Labels": "h5",
+    "Model": "[data-testid=stAlert], [class*=st-key-verdict-]",
+    "Plan": ".st-key-advice",
+}
+"""What of a tab is waited for."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -84,11 +95,11 @@ def made(root: Path, size: int) -> Path:
     return root
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long something takes."""
-    begun = time.perf_counter()
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Return how long something takes, and how long of it this process was at work."""
+    begun, worked = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - worked
 
 
 def views_of(root: Path) -> list[tuple[str, Callable[[], Any]]]:
@@ -106,8 +117,14 @@ def views_of(root: Path) -> list[tuple[str, Callable[[], Any]]]:
 
     with live.opened(root) as one:
         first = str(views.queue_page(one, views.Filter(show=views.UNASKED), [], {}).rows["item"].iloc[0])
-    score_views._asked.cache_clear()
-    score_views._asked_pool.cache_clear()
+    for remembered in (
+        score_views._asked,
+        score_views._asked_pool,
+        score_views._held,
+        item_views._lines,
+        item_views._item,
+    ):
+        remembered.cache_clear()
     return [
         ("the ledger", on(lambda one, picks, answers: views.decided(one, picks))),
         ("histogram, classes in the band", on(lambda one, picks, answers: views.histogram(one, "", 0.4, 0.6))),
@@ -118,13 +135,14 @@ def views_of(root: Path) -> list[tuple[str, Callable[[], Any]]]:
         ("not asked yet, one class", page(show=views.UNASKED, label="place")),
         ("a text searched for", page(show=views.UNASKED, search="copper winter paper")),
         ("all batches", page(show=views.ALL)),
+        ("labels per class", on(lambda one, picks, answers: progress.classes(one))),
         ("one item in full", on(lambda one, picks, answers: views.detail(one, first, picks, answers))),
     ]
 
 
 @contextlib.contextmanager
-def served(root: Path) -> Iterator[str]:
-    """Serve the page as `toughcall review` does; yield its address."""
+def served(root: Path) -> Iterator[tuple[str, int]]:
+    """Serve the page as `toughcall review` does; yield its address and the id of its process."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = int(one.getsockname()[1])
@@ -137,37 +155,45 @@ def served(root: Path) -> Iterator[str]:
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health").close()
                     break
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", server.pid
         finally:
             server.terminate()
 
 
-def painted(root: Path) -> dict[str, float]:
-    """Return the seconds until the first item can be read and until all is idle: first visitor, and a second one."""
+def worked(process: int) -> float:
+    """Return how many seconds a process was at work so far; 0 where the system does not tell as Linux does."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def painted(root: Path, tab: str) -> dict[str, float]:
+    """Return the seconds until a tab can be read and until all is idle: first visitor of a server, and a second one."""
     from playwright.sync_api import sync_playwright
 
     found: dict[str, float] = {}
-    with served(root) as address, sync_playwright() as play:
+    with served(root) as (address, process), sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for visit in ("first", "again"):
+        for visit in ("first", "second"):
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.set_default_timeout(300_000)
-            begun = time.perf_counter()
-            page.goto(address)
-            page.locator("[data-testid=stTabs]").first.wait_for()
-            found[f"frame, {visit}"] = time.perf_counter() - begun
-            page.locator(".st-key-record-0").wait_for()
-            found[f"paint, {visit}"] = time.perf_counter() - begun
+            page.set_default_timeout(60_000)
+            begun, before = time.perf_counter(), worked(process)
+            page.goto(f"{address}/?tab={tab}")
+            page.locator(PAINTED[tab]).first.wait_for()
+            found[f"{tab}: paint, {visit}"] = time.perf_counter() - begun
             page.wait_for_function(
                 "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
             )
-            found[f"idle, {visit}"] = time.perf_counter() - begun
+            found[f"{tab}: idle, {visit}"] = time.perf_counter() - begun
+            found[f"{tab}: server, {visit}"] = worked(process) - before
             page.close()
         browser.close()
     return found
 
 
-def curated(root: Path) -> dict[str, float]:
+def curated(root: Path) -> dict[str, tuple[float, float]]:
     """Return the seconds of one decision and of a hundred together."""
     with live.opened(root) as one:
         rows = views.queue_page(one, views.Filter(show=views.UNASKED), [], {}).rows
@@ -184,13 +210,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--folder", type=Path, help="where the projects are made and kept (default: temporary)")
-    parser.add_argument("--browser", action="store_true", help="also open the page in Chromium")
+    parser.add_argument("--browser", action="store_true", help="also open each tab of the page in Chromium")
     parser.add_argument("--curate", action="store_true", help="also decide, which changes the projects")
     given = parser.parse_args()
     table: dict[str, dict[str, object]] = {}
 
-    def note(what: str, size: int, time_taken: float) -> None:
-        table.setdefault(what, {"what": what})[f"{size:,}"] = f"{time_taken:.2f} s"
+    def note(what: str, size: int, taken: float, at_work: float | None = None) -> None:
+        shown = f"{taken:.2f} s" + ("" if at_work is None else f" (cpu {at_work:.2f})")
+        table.setdefault(what, {"what": what})[f"{size:,}"] = shown
 
     with tempfile.TemporaryDirectory() as temporary:
         for size in given.sizes:
@@ -199,14 +226,14 @@ def main() -> None:
                 sys.stderr.write(f"making {size:,} texts\n")
                 made(root, size)
             for name, call in views_of(root):
-                note(f"{name}, first", size, seconds(call))
-                note(f"{name}, again", size, seconds(call))
-            if given.browser and CHROMIUM:
-                for name, value in painted(root).items():
-                    note(f"Chromium: {name}", size, value)
-            if given.curate:
-                for name, value in curated(root).items():
+                note(f"{name}, first", size, *seconds(call))
+                note(f"{name}, again", size, *seconds(call))
+            for tab in PAINTED if given.browser and CHROMIUM else ():
+                for name, value in painted(root, tab).items():
                     note(name, size, value)
+            if given.curate:
+                for name, took in curated(root).items():
+                    note(name, size, *took)
     rows_out([{**row} for row in table.values()], as_json=False)
 
 

@@ -28,12 +28,15 @@ from toughcall.records import ToughcallError
 from toughcall.starting import review_command
 
 TABS = ("Queue", "Labels", "Model", "Plan")
+KINDS = ("multiclass", "multilabel", "relation", "pair", "scores")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking"]
 IDLE = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 WIDE, PHONE, TALLEST = 1280, 390, 3200
 """Widths of a desk and of a phone, and the most of a tab that is shown, in pixels."""
+SEARCHED = {"scores": "birthday"}
+"""By kind what is searched for in the queue: the strongest tweets are no picture for a document."""
 SETTLES = 1500
 """Milliseconds in which charts and tables come to rest after the script has ended."""
 
@@ -58,7 +61,9 @@ def served(root: Path) -> Iterator[str]:
             server.terminate()
 
 
-def take(browser: Any, address: str, tab: str, into: Path, *, width: int = WIDE, scheme: str = "light") -> None:
+def take(
+    browser: Any, address: str, tab: str, into: Path, *, search: str = "", width: int = WIDE, scheme: str = "light"
+) -> None:
     """Open one tab and keep what is seen of it, from the top to its end."""
     from PIL import Image
 
@@ -67,6 +72,10 @@ def take(browser: Any, address: str, tab: str, into: Path, *, width: int = WIDE,
     page.goto(f"{address}/?tab={tab}")
     page.locator("[data-testid=stTabs]").first.wait_for()
     page.wait_for_function(IDLE)
+    if search and tab == "Queue":
+        page.get_by_label("Text contains").fill(search)
+        page.get_by_label("Text contains").press("Enter")
+        page.wait_for_timeout(SETTLES)
     # what is drawn only when it comes into view is drawn at the full height; then the height is the true one
     for _ in range(2):
         page.wait_for_timeout(SETTLES)
@@ -83,7 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="the folder of the demo's projects")
     parser.add_argument("--into", type=Path, default=Path("docs/img"), help="where the pictures go")
-    parser.add_argument("--kinds", nargs="+", choices=list(kinds.KINDS), default=list(kinds.KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--tabs", nargs="+", choices=TABS, default=list(TABS))
     given = parser.parse_args()
     if CHROMIUM is None:
@@ -105,7 +114,7 @@ def main() -> int:
             with served(found[kind].resolve()) as address:
                 for tab in given.tabs:
                     name = given.into / f"review-{kind}-{tab.lower()}"
-                    take(browser, address, tab, name.with_suffix(".png"))
+                    take(browser, address, tab, name.with_suffix(".png"), search=SEARCHED.get(kind, ""))
                     sys.stdout.write(f"{name}.png\n")
                     if kind == given.kinds[0]:
                         take(browser, address, tab, Path(f"{name}-dark.png"), scheme="dark")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toughcall.records import Batch, Item, Pick, UsageError
+from toughcall.records import Batch, Pick, UsageError
 from toughcall.voting import Decision
 from toughcall.workspace import Workspace
 
@@ -16,31 +16,47 @@ ACTIONS = (*ASKED, "set_aside", "clear")
 def decide(ws: Workspace, decision: Decision) -> bool:
     """Store what a reviewer decided; return whether it was new. The newest decision on an item holds (C79, C80).
 
-    Raises UsageError for an unknown action or item, without a name, for setting aside without a reason, and for
-    asking of the held-out part by hand: what measures is drawn at random.
+    Raises UsageError for what `decide_all` refuses.
     """
-    item = ws.pool.items([decision.item]).get(decision.item)
-    if item is None:
-        raise UsageError(f"item {decision.item} is not in the pool: toughcall doctor says what is missing")
+    new, refused = decide_all(ws, [decision])
+    for why in refused:
+        raise UsageError(why)
+    return bool(new)
+
+
+def decide_all(ws: Workspace, decisions: Sequence[Decision]) -> tuple[int, dict[str, int]]:
+    """Store what a reviewer decided; return (how many were new, how many were refused by the sentence that says why).
+
+    Each is an event of its own: what is refused keeps no other from being stored. Refused are an unknown action or
+    item, a decision without a name, setting aside without a reason, and asking of the held-out part by hand: what
+    measures is drawn at random. All are looked up at once, and stored in one transaction.
+    """
+    items = ws.pool.items({one.item for one in decisions}, ws.kind.items)
+    asking = {one.item for one in decisions if one.action in ASKED} & items.keys()
+    parts = ws.store.parts_of({text.id for item in asking for text in items[item].texts})
+    held = {item for item in asking if any(parts.get(text.id) == "test" for text in items[item].texts)}
+    good, refused = list[Decision](), dict[str, int]()
+    for one in decisions:
+        if why := _refused(one, known=one.item in items, held=one.item in held):
+            refused[why] = refused.get(why, 0) + 1
+        else:
+            good.append(one)
+    return ws.store.add_decisions(good), refused
+
+
+def _refused(decision: Decision, *, known: bool, held: bool) -> str:
+    """Return why something is no decision, "" when it is one."""
+    if not known:
+        return f"item {decision.item} is not in the pool: toughcall doctor says what is missing"
     if decision.action not in ACTIONS:
-        raise UsageError(f"{decision.action!r} is no decision: choose {', '.join(ACTIONS)}")
+        return f"{decision.action!r} is no decision: choose {', '.join(ACTIONS)}"
     if not decision.who.strip():
-        raise UsageError("a decision needs the name of who decides: write it beside the button")
+        return "a decision needs the name of who decides: write it beside the button"
     if decision.action == "set_aside" and not decision.reason.strip():
-        raise UsageError("setting an item aside needs a reason: write why it should not be asked")
-    if decision.action in ASKED and _held_out(ws, item):
-        raise UsageError("this item is held out: what measures is drawn at random, not chosen; choose another one")
-    new = ws.store.add_decision(decision)
-    if decision.action == "set_aside":
-        for row in ws.store.batches():
-            if row["state"] == "planned" and any(p.item == item.id for p in ws.store.batch(row["name"]).picks):
-                ws.store.mark_batch(row["name"], "planned", [item.id])
-    return new
-
-
-def _held_out(ws: Workspace, item: Item) -> bool:
-    parts = ws.store.parts()
-    return any(parts.get(text.id) == "test" for text in item.texts)
+        return "setting an item aside needs a reason: write why it should not be asked"
+    if held:
+        return "this item is held out: what measures is drawn at random, not chosen; choose another one"
+    return ""
 
 
 def wanted(ws: Workspace) -> list[Pick]:

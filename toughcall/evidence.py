@@ -116,10 +116,12 @@ def audited_of(ws: Workspace, said: Mapping[str, Sequence[str]]) -> dict[str, Se
 def evidence(ws: Workspace) -> Evidence:
     """Return what the ledger and the pool say; nothing is embedded, trained or written for it."""
     labels, _ = ws.store.labels(ws.schema.version)
-    said, parts = said_of(labels), ws.store.parts()
+    said = said_of(labels)
     records: dict[str, tuple[str, ...]] = {one: (one,) for one in said}
     if ws.kind.items != "texts":
-        records = {one: tuple(text.id for text in item.texts) for one, item in ws.pool.items(said).items()}
+        found = ws.pool.items(said, ws.kind.items)
+        records = {one: tuple(text.id for text in item.texts) for one, item in found.items()}
+    parts = ws.store.parts_of(one for each in records.values() for one in each)
     counts: dict[str, Counter[str]] = {name: Counter() for name in ws.schema.labels}
     for label in labels:
         sides = {parts.get(one, "") for one in records.get(label.item, ())}

@@ -7,14 +7,17 @@ and the same command adds only what is missing.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toughcall.files import write_atomically
 from toughcall.reading import Row
 from toughcall.records import IntegrityError, Item, Pair, Relation, SetAside, Span, Text, Value, digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHARD = 20_000
 """Items per shard: the unit that a killed import can lose."""
@@ -81,10 +84,12 @@ class Pool:
         seen = [(path.name, path.stat()) for path in self._shards("texts")]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in seen]
 
-    def sql(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def sql(
+        self, query: str, values: Sequence[Any] = (), beside: Mapping[str, pa.Table] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a DuckDB query over the views `texts`, `pairs` and `relations`, with the columns of `TABLES`.
 
-        Raises IntegrityError when a shard cannot be read.
+        `beside`: Arrow tables that the query also names. Raises IntegrityError when a shard cannot be read.
         """
         import duckdb
 
@@ -109,13 +114,25 @@ class Pool:
                     raise IntegrityError(
                         f"the pool in {self.folder} is damaged ({_first_line(error)}): run toughcall doctor"
                     ) from None
+            for name, table in (beside or {}).items():
+                base.register(name, table)
             return base.execute(query, list(values)).fetchall()
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many records, pairs and relations are stored."""
-        each = ", ".join(f"(SELECT count(*) FROM {what})" for what in TABLES)
-        texts, pairs, relations = self.sql(f"SELECT {each}")[0]
-        return int(texts), int(pairs), int(relations)
+        """Return how many records, pairs and relations are stored: shards say it at their end, so none is read."""
+        texts, pairs, relations = (sum(map(self._size, self._shards(what))) for what in TABLES)
+        return texts, pairs, relations
+
+    def _size(self, shard: Path) -> int:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return int(pq.read_metadata(shard).num_rows)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise IntegrityError(
+                f"the pool in {self.folder} is damaged ({_first_line(error)}): run toughcall doctor"
+            ) from None
 
     def texts(self, ids: Collection[str] | None = None) -> list[Text]:
         """Return all records, or those with the given ids, ordered by id."""
@@ -123,6 +140,8 @@ class Pool:
         if state == self._read[0]:
             known = self._read[1]
             return list(known.values()) if ids is None else [known[one] for one in sorted(set(ids)) if one in known]
+        if ids is not None and not ids:
+            return []
         where = "" if ids is None else "WHERE id IN (SELECT unnest(?))"
         found = self.sql(
             f"SELECT id, text, key, grp, block, time FROM texts {where} ORDER BY id",
@@ -135,6 +154,8 @@ class Pool:
 
     def pairs(self, ids: Collection[str] | None = None) -> list[Pair]:
         """Return all stored pairs, or those with the given ids, ordered by id."""
+        if ids is not None and not ids:
+            return []
         where = "" if ids is None else "WHERE pairs.id IN (SELECT unnest(?))"
         found = self.sql(
             "SELECT x.text, x.key, x.grp, x.block, x.time, y.text, y.key, y.grp, y.block, y.time FROM pairs "
@@ -145,6 +166,8 @@ class Pool:
 
     def relations(self, ids: Collection[str] | None = None) -> list[Relation]:
         """Return all stored relations, or those with the given ids, ordered by id."""
+        if ids is not None and not ids:
+            return []
         where = "" if ids is None else "WHERE r.id IN (SELECT unnest(?))"
         found = self.sql(
             "SELECT x.text, x.key, x.grp, x.block, x.time, s_start, s_end, s_type, o_start, o_end, o_type "
@@ -153,8 +176,18 @@ class Pool:
         )
         return [Relation(Text(*row[:5]), Span(*row[5:8]), Span(*row[8:])) for row in found]
 
-    def items(self, ids: Collection[str]) -> dict[str, Item]:
-        """Return the items with the given ids, whatever they are; an unknown id is absent."""
+    def items(self, ids: Collection[str], what: str = "") -> dict[str, Item]:
+        """Return the items with the given ids, whatever they are; an unknown id is absent.
+
+        `what` is the table that holds them, where it is known: the others are not looked through.
+        """
+        if what:
+            kept: dict[str, Callable[[Collection[str]], Sequence[Item]]] = {
+                "texts": self.texts,
+                "pairs": self.pairs,
+                "relations": self.relations,
+            }
+            return {item.id: item for item in kept[what](ids)}
         found: dict[str, Item] = {text.id: text for text in self.texts(ids)}
         rest = set(ids).difference(found)
         for made in (self.pairs, self.relations) if rest else ():

@@ -187,7 +187,7 @@ def review_command(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     command = [
         sys.executable,
         "-m",
-        "streamlit",
+        "toughcall.review.warm",
         "run",
         str(page),
         "--server.address",

@@ -12,7 +12,7 @@ import numpy as np
 from toughcall.model import kinds
 from toughcall.model.report import notes
 from toughcall.pool import Pool
-from toughcall.records import Scores
+from toughcall.records import Label, Scores
 from toughcall.schema import Schema, names_of, numbers_of
 from toughcall.store import Store
 from toughcall.telling import rows_out
@@ -45,18 +45,21 @@ def most_uncertain(ws: Workspace, scores: Scores, top: int) -> list[dict[str, An
     return rows
 
 
-def class_counts(store: Store, pool: Pool, schema: Schema) -> list[dict[str, Any]]:
+def class_counts(
+    store: Store, pool: Pool, schema: Schema, labels: Sequence[Label] | None = None
+) -> list[dict[str, Any]]:
     """Return class, train, held_out, unsplit for every class of the schema, in its order.
 
     `unsplit` counts labels of items that have no part yet (before the first score) or whose records lie
-    on both sides of the split: they neither train nor evaluate.
+    on both sides of the split: they neither train nor evaluate. `labels`: those of this schema, where they are read
+    already.
     """
-    labels, _ = store.labels(schema.version)
-    parts = store.parts()
-    ids = [label.item for label in labels]
+    labels = store.labels(schema.version)[0] if labels is None else labels
+    ids, what = [label.item for label in labels], kinds.get(schema.kind).items
     records: dict[str, tuple[str, ...]] = {one: (one,) for one in ids}
-    if kinds.get(schema.kind).items != "texts":
-        records = {one: tuple(text.id for text in item.texts) for one, item in pool.items(ids).items()}
+    if what != "texts":
+        records = {one: tuple(text.id for text in item.texts) for one, item in pool.items(ids, what).items()}
+    parts = store.parts_of({one for each in records.values() for one in each})
     tally: dict[str, Counter[str]] = {"train": Counter(), "test": Counter(), "": Counter()}
     for label in labels:
         sides = {parts.get(one, "") for one in records.get(label.item, ())}
@@ -74,7 +77,8 @@ def class_counts(store: Store, pool: Pool, schema: Schema) -> list[dict[str, Any
 
 def class_rows(ws: Workspace) -> list[dict[str, Any]]:
     """Return labels per class: how many train, are held out, or do neither, and the share of all labels."""
-    total = max(1, len(ws.store.labels(ws.schema.version)[0]))
+    labels, _ = ws.store.labels(ws.schema.version)
+    total = max(1, len(labels))
     return [
         {
             "class": row["class"],
@@ -83,7 +87,7 @@ def class_rows(ws: Workspace) -> list[dict[str, Any]]:
             "neither": row["unsplit"],
             "share": (row["train"] + row["held_out"] + row["unsplit"]) / total,
         }
-        for row in class_counts(ws.store, ws.pool, ws.schema)
+        for row in class_counts(ws.store, ws.pool, ws.schema, labels)
     ]
 
 

@@ -59,6 +59,26 @@ class Store(Ledger):
         """Return the part of every record that has one."""
         return dict(self._split()[0])
 
+    def parts_of(self, records: Iterable[str]) -> dict[str, Part]:
+        """Return the part of each of some records that has one: a look-up by key, however large the split is."""
+        rows = self.base.execute(
+            "SELECT record, part FROM parts WHERE record IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(records)),),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def held_out(self) -> list[str]:
+        """Return the records of the test part, without loading the others."""
+        return [str(row[0]) for row in self.base.execute("SELECT record FROM parts WHERE part = 'test'")]
+
+    def split_stamp(self) -> tuple[int, int]:
+        """Return what changes when records are given a part: it is only ever given, never taken or changed."""
+        # two queries: together SQLite would walk through every row
+        count, newest = self.base.execute(
+            "SELECT (SELECT count(*) FROM parts), (SELECT coalesce(max(rowid), 0) FROM parts)"
+        ).fetchone()
+        return int(count), int(newest)
+
     def groups(self) -> dict[str, str]:
         """Return the group of every record that has one: records of one group never straddle a split."""
         return dict(self._split()[1])
@@ -199,15 +219,35 @@ class Store(Ledger):
         )
         return [(row[0], Pick(*row[1:])) for row in rows]
 
-    def add_decision(self, decision: Decision) -> bool:
-        """Append what a reviewer decided on an item of the queue; the same id twice is one (C80)."""
+    def add_decisions(self, decisions: Sequence[Decision]) -> int:
+        """Append what reviewers decided on items of the queue; return how many are new: the same id twice is one (C80).
+
+        An item that is set aside leaves the batches that are not sent yet. It comes back to its place in them with the
+        decision that takes this back, but not to a batch whose tasks were given out meanwhile: it has none there.
+        """
+        unsent = "item = ? AND batch IN (SELECT name FROM batches WHERE state = 'planned')"
+        given = "batch NOT IN (SELECT batch FROM tasks) OR (batch, item) IN (SELECT batch, item FROM tasks)"
+        new = 0
         with self.transaction() as base:
-            before = base.total_changes
-            base.execute(
-                "INSERT OR IGNORE INTO decisions (id, item, action, reason, who, at) VALUES (?, ?, ?, ?, ?, ?)",
-                dataclasses.astuple(decision),
-            )
-            return base.total_changes > before
+            for one in decisions:
+                last = base.execute(
+                    "SELECT action FROM decisions WHERE item = ? ORDER BY seq DESC LIMIT 1", (one.item,)
+                ).fetchone()
+                added = base.execute(
+                    "INSERT OR IGNORE INTO decisions (id, item, action, reason, who, at) VALUES (?, ?, ?, ?, ?, ?)",
+                    dataclasses.astuple(one),
+                ).rowcount
+                if not added:
+                    continue
+                new += 1
+                if one.action == "set_aside":
+                    base.execute(f"UPDATE picks SET state = 'set_aside' WHERE {unsent}", (one.item,))
+                elif last == ("set_aside",):
+                    base.execute(
+                        f"UPDATE picks SET state = 'planned' WHERE state = 'set_aside' AND {unsent} AND ({given})",
+                        (one.item,),
+                    )
+        return new
 
     def decisions(self, *, history: bool = False) -> list[Decision]:
         """Return the newest decision on each item, or with `history` every one, oldest first."""

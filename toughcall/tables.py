@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from toughcall.files import write_atomically
 from toughcall.records import Answer, Item, Pair, Relation, Span, UsageError, Value
@@ -211,14 +211,18 @@ def _cell(value: Any, names: Columns) -> str | int | float:
 
 
 def _write_csv(path: Path, table: Table, *, raw: bool) -> int:
-    changed = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        for row in (list(table.columns), *table.rows):
-            cells = [_cell(value, table.names) for value in row]
-            risky = [not raw and isinstance(cell, str) and cell.startswith(FORMULA) for cell in cells]
-            changed += sum(risky)
-            writer.writerow([f"'{cell}" if bad else cell for cell, bad in zip(cells, risky, strict=True)])
+        rows = ([_cell(value, table.names) for value in row] for row in (list(table.columns), *table.rows))
+        return to_csv(file, rows, raw=raw)
+
+
+def to_csv(file: IO[str], rows: Iterable[Sequence[str | int | float]], *, raw: bool = False) -> int:
+    """Write cells as CSV, one that begins like a formula behind a ' unless `raw`; return how many such cells (C83)."""
+    writer, changed = csv.writer(file), 0
+    for row in rows:
+        risky = [not raw and isinstance(cell, str) and cell.startswith(FORMULA) for cell in row]
+        changed += sum(risky)
+        writer.writerow([f"'{cell}" if bad else cell for cell, bad in zip(row, risky, strict=True)])
     return changed
 
 

@@ -35,6 +35,7 @@ LABELS = {"animal": "about an animal", "machine": "about a machine", "food": "ab
 SMALL: dict[str, dict[str, Any]] = {
     "toughcall.annotate.sync": {"CHUNK_TASKS": 8},
     "toughcall.annotate.studio": {"PAGE": 10},
+    "toughcall.annotate.patient": {"PAUSES": (0.01, 0.04)},
     "toughcall.annotate.pulling": {"PAGE": 10, "OVERLAP": datetime.timedelta(seconds=5)},
 }
 """Requests of a few items each: many places to break in a batch of a few dozen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from toughcall import project as projects
 from toughcall.files import lock
 from toughcall.model import kinds
-from toughcall.review import deciding
+from toughcall.review import deciding, tab_labels
 from toughcall.review import page as page_module
 from toughcall.review.live import Live
 from toughcall.store import Store
@@ -148,3 +149,31 @@ def test_c78_what_was_said_and_by_whom_is_shown_letter_by_letter(torn: Callable[
         (dispute,) = deciding.disputes(live(made.root, store))
     assert deciding.chosen(dispute.answers) == {"animal": ["ana", "ben2"], "machine": ["ben0", "ben1"]}
     assert dispute.item == made.items[0]
+
+
+def test_c80_two_clicks_at_once_are_one_decision(torn: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C80: Streamlit runs the second click while the first is being stored: it waits, and nothing is refused."""
+    import streamlit as st
+
+    made = torn()
+    item = made.items[0].id
+    state: dict[str, Any] = {f"choice-{item}": "food", f"reviewer-{item}": "Lee", f"decision-{item}": "one press"}
+    monkeypatch.setattr(st, "session_state", state)
+    real, entered, both = deciding.decide, list[str](), threading.Event()
+
+    def slow(*given: Any) -> str:
+        entered.append("in")
+        if len(entered) > 1:
+            both.set()
+        both.wait(0.3)
+        return real(*given)
+
+    monkeypatch.setattr(deciding, "decide", slow)
+    clicks = [threading.Thread(target=tab_labels._pressed, args=(item,)) for _ in range(2)]
+    for click in clicks:
+        click.start()
+    for click in clicks:
+        click.join()
+    assert entered == ["in"]
+    assert (state.get("refused"), state["decided"]) == (None, "Lee decided: food")
+    assert len(answers(made.root)) == 1

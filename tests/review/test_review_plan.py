@@ -6,16 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from review_project import Filled, answer, verdict
+from review_models import TEXTS
+from review_project import Filled, answer, class_row, report, verdict
 from streamlit.testing.v1 import AppTest
 
+from toughcall import planning
 from toughcall import project as projects
 from toughcall.model import kinds
+from toughcall.review import charts_labels, live, planned, progress, tab_labels
 from toughcall.review import page as page_module
-from toughcall.review import planned
 from toughcall.review.live import Live
 from toughcall.store import Store
+from toughcall.workspace import opened
 
 
 @pytest.fixture
@@ -86,11 +90,11 @@ def test_it_is_computed_once_for_one_state(
     """Drawn again it is not computed again; after one more answer it is."""
     made = filled()
     with Store(made.root / "ledger.sqlite") as store:
-        live = Live(projects.load(made.root, kinds.KINDS), store)
-        before = planned.stamp(live)
-        assert planned.stamp(live) == before
+        one = Live(projects.load(made.root, kinds.KINDS), store)
+        before = planned.stamp(one)
+        assert planned.stamp(one) == before
         store.add_answers([answer(made.items[2], ("food",), made.schema, "b002", "new")])
-        assert planned.stamp(live) != before
+        assert planned.stamp(one) != before
     ran: list[Any] = []
     real = planned.planned
     monkeypatch.setattr(planned, "planned", lambda *given: ran.append(given) or real(*given))
@@ -108,3 +112,83 @@ def test_c78_labels_and_steps_are_shown_letter_by_letter(
     said = "\n".join(one.value for one in [*app.markdown, *app.caption])
     assert "**bold** $5" not in said
     assert ":red[x]" not in said
+
+
+def aimed(root: Path, positives: int) -> dict[str, tuple[int, int]]:
+    """Return by class how many more the chart of the labels tab asks for: (that train, held out)."""
+    with live.opened(root) as one:
+        event = one.retrains[-1] if one.retrains else {}
+        table = charts_labels.aims(progress.classes(one), tab_labels._silver(one), event, positives)
+    assert (table["share"] == (table["labels"] / table["wanted"]).clip(upper=1.0)).all()
+    lacks = (table["wanted"] - table["labels"]).tolist()
+    return dict(zip(table["class"][::2], zip(lacks[::2], lacks[1::2], strict=True), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass", "relation", "pair"])
+def test_progress_is_against_what_the_plan_says(filled: Callable[..., Filled], kind: str) -> None:
+    """For each class the labels tab lacks what `toughcall plan` says it lacks: with a class that was learnt in vain
+    as many again, and no label that nobody checked counted as held out.
+    """
+    made = filled(kind, texts=TEXTS)
+    first, second = made.schema.labels[:2]
+    with Store(made.root / "ledger.sqlite") as store:
+        for place, one in enumerate(made.items[3:14]):
+            more: dict[str, Any] = {} if place % 3 else {"source": "oracle", "trust": "silver", "by": "llm"}
+            given = (first,) if place else (second,)
+            store.add_answers([answer(one, given, made.schema, "b001", **more)])
+        rows = (class_row(first, 0.0), class_row(second, 0.9))
+        reports = [
+            report("majority", 0.3, per_class=(class_row(first, 0.6),)),
+            report("candidate", 0.4, per_class=rows),
+        ]
+        store.add_event("retrain", verdict("KEEP", reports=reports))
+    for positives in (5, 20):
+        with opened(made.root, "test", writing=False) as ws:
+            told = {one.label: (one.want, one.missing) for one in planning.plan(ws, positives)}
+        assert aimed(made.root, positives) == told
+    assert told[first][0] > 0
+
+
+def test_silver_held_out_labels_measure_nothing(filled: Callable[..., Filled]) -> None:
+    """A held-out label that no person checked is none of the held-out ones a class needs, as in the plan."""
+    made = filled(texts=TEXTS)
+    with Store(made.root / "ledger.sqlite") as store:
+        store.base.execute("DELETE FROM parts WHERE record = ?", (made.items[4].id,))
+        store.add_parts({made.items[4].id: "test"}, {made.items[4].id: ""})
+        silver = answer(made.items[4], ("food",), made.schema, "", "llm", source="oracle", trust="silver")
+        store.add_answers([silver])
+        trust = {label.item: label.trust for label in store.labels(made.schema.version)[0]}
+    assert trust[made.items[4].id] == "silver"
+    with opened(made.root, "test", writing=False) as ws:
+        told = {one.label: (one.want, one.missing) for one in planning.plan(ws, 20)}
+    assert aimed(made.root, 20) == told
+    assert told["food"] == (20, planning.needed())
+
+
+def test_the_labels_tab_computes_no_plan(filled: Callable[..., Filled], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large a project is: the labels tab says what the plan asks for without computing one, in the number of
+    examples that was set on the plan tab.
+    """
+    made = filled()
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("a plan was computed")
+
+    monkeypatch.setattr(planned, "planned", never)
+    monkeypatch.setattr(live, "LAZY", True)
+    monkeypatch.setenv("TOUGHCALL_PROJECT", str(made.root))
+    app = AppTest.from_file(page_module.__file__, default_timeout=120)
+    app.query_params["tab"] = "Labels"
+    app.session_state["positives"] = 50
+    app.run()
+    assert not app.exception
+    assert any("50 that train" in one.value and "toughcall plan" in one.value for one in app.caption)
+    shown = charts_labels.against_plan(
+        pd.DataFrame(
+            [("animal", "train", 1, 50, 0.02, "1 of 50"), ("animal", "held out", 93, 93, 1.0, "93, enough")],
+            columns=["class", "part", "labels", "wanted", "share", "said"],
+        )
+    ).to_dict()
+    (rows,) = shown["datasets"].values()
+    assert [row["said"] for row in rows] == ["1 of 50", "93, enough"]
+    assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) >= 1

@@ -151,7 +151,9 @@ def test_p5_what_is_held_out_is_not_asked_by_hand(queue: Queue) -> None:
         store.base.execute("DELETE FROM parts WHERE record = ?", (made.items[3].id,))
         store.add_parts({made.items[3].id: "test"}, {made.items[3].id: ""})
     app.selectbox("shown").select(views.UNASKED).run()
-    named(app)
+    assert list(rows(app)) == ["five bikes"], "what cannot be asked by hand is not offered"
+    app.selectbox("shown").select(views.EVERY).run()
+    named(select(app, list(rows(app)).index("four dogs")))
     assert rows(app)["four dogs"] == "held out"
     assert app.button("queue-approve").disabled
     assert app.button("queue-pin").disabled
@@ -224,6 +226,24 @@ def test_what_was_set_aside_before_it_was_sent_is_shown_so(queue: Queue) -> None
     assert rows(app)["four dogs"] == "set aside · Lee"
     app.selectbox("shown").select(views.ASIDE).run()
     assert rows(app) == {"four dogs": "set aside · Lee"}
+
+
+def test_what_was_set_aside_by_mistake_is_asked_after_all(queue: Queue) -> None:
+    """Taken back, an item that left its batch before it was sent is in it again, and waits to be sent."""
+    made, app = queue(show="")
+    item = made.items[3]
+    with Store(made.root / "ledger.sqlite") as store:
+        store.add_batch(Batch("b003", made.schema.version, "m", (Pick(item.id, "diverse", 0.1, 0),)))
+    app.run()
+    app.selectbox("shown").select("b003").run()
+    named(app)
+    app.text_input("aside-reason").input("not ours").run()
+    press(app, "set_aside")
+    app.selectbox("shown").select(views.ASIDE).run()
+    press(app, "clear")
+    app.selectbox("shown").select("b003").run()
+    assert rows(app) == {"four dogs": "not sent"}
+    assert "1 of batch b003, made and not sent yet" in said(app.caption)
 
 
 def test_every_button_is_reached_by_the_keyboard(queue: Queue) -> None:

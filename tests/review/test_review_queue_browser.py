@@ -131,6 +131,44 @@ def test_keys_decide_without_a_mouse(filled: Callable[..., Filled], tmp_path: Pa
     assert [one[1] for one in decided(made.root)] == ["pin", "set_aside", "clear"]
 
 
+def test_c79_two_sessions_on_one_item(filled: Callable[..., Filled], tmp_path: Path) -> None:
+    """C79: two browsers decide on one item that both see as free: both decisions are kept, the later one holds, and
+    each page shows it after a refresh.
+    """
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=120_000)
+    made = filled(values=FIVE)
+    with Store(made.root / "ledger.sqlite") as store:
+        store.mark_batch("b002", "done")
+    with seen(made.root, tmp_path / "log") as lee:
+        kim = lee.context.browser.new_context(viewport={"width": 1280, "height": 1300}).new_page()
+        kim.set_default_timeout(120_000)
+        kim.goto(lee.url)
+        for page, who in ((lee, "Lee"), (kim, "Kim")):
+            page.locator(".st-key-record-0", has_text="four dogs").wait_for()
+            page.get_by_label("Who decides").fill(who)
+            page.get_by_label("Who decides").press("Enter")
+            page.wait_for_function(IDLE)
+        lee.get_by_role("button", name="Approve").click()
+        counted(lee, "1 item approved")
+        # what Kim sees is out of date
+        expect(kim.get_by_text("approved by Lee")).to_have_count(0)
+        kim.get_by_label("Reason to set it aside").fill("a duplicate")
+        kim.get_by_label("Reason to set it aside").press("Enter")
+        kim.wait_for_function(IDLE)
+        kim.get_by_role("button", name="Set aside").click()
+        counted(kim, "1 item set aside")
+        for page in (lee, kim):
+            page.get_by_role("button", name="Refresh").click()
+            expect(page.get_by_text("set aside by Kim: a duplicate")).to_be_visible()
+            expect(page.get_by_role("button", name="Push 0 items to Label Studio")).to_be_disabled()
+    item = made.items[3].id
+    assert decided(made.root) == [(item, "approve", "Lee"), (item, "set_aside", "Kim")]
+    with Store(made.root / "ledger.sqlite") as store:
+        assert [(one.action, one.who) for one in store.decisions()] == [("set_aside", "Kim")]
+
+
 @pytest.mark.parametrize("kind", ["pair", "relation"])
 def test_c78_marked_texts_are_letters(filled: Callable[..., Filled], tmp_path: Path, kind: str) -> None:
     """C78: hostile texts with marks in them stand on the page letter by letter; nothing in them runs or is fetched."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from review_project import save_scores
 
-from toughcall.records import IntegrityError, Text
+from toughcall.records import Batch, IntegrityError, Pick, Text
 from toughcall.review import live, views
 from toughcall.store import Store
 
@@ -94,6 +94,17 @@ def test_states_and_counts(filled: Callable[..., Any]) -> None:
     with live.opened(made.root) as one:
         assert views.counts(one, picks, answers) == (2, 0)
         assert views.state(one, "b001", answers[made.items[0].id]) == "closed"
+
+
+def test_an_item_counts_once(filled: Callable[..., Any]) -> None:
+    """However often an item was asked, to label it and to decide on it, it is one that waits or is answered."""
+    made = filled(values=FIVE)
+    picks = tuple(Pick(made.items[place].id, "disagreement", 1.0, rank) for rank, place in enumerate((1, 2)))
+    with Store(made.root / "ledger.sqlite") as store:
+        for name in ("b003", "b004"):
+            store.add_batch(Batch(name, made.schema.version, "m", picks), "adjudication")
+    with live.opened(made.root) as one:
+        assert views.counts(one, views.asked_picks(one), views.answers_by_item(one)) == (1, 2)
 
 
 def test_pages_are_cut_by_the_database(filled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

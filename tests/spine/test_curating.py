@@ -76,6 +76,65 @@ def test_what_is_set_aside_is_never_asked(ws: Workspace) -> None:
     assert other not in ws.store.asked()
 
 
+def planned(ws: Workspace, *items: str) -> list[str]:
+    """Make batch b001 of some items; return what is in it."""
+    if not ws.store.batches():
+        picks = tuple(Pick(one, "in_band", 0.5, rank) for rank, one in enumerate(items))
+        ws.store.add_batch(Batch("b001", ws.schema.version, "m", picks))
+    return [pick.item for pick in ws.store.batch("b001").picks]
+
+
+@pytest.mark.parametrize("back", ["clear", "approve", "pin"])
+def test_what_is_taken_back_returns_to_its_batch(ws: Workspace, back: str) -> None:
+    """Set aside out of a batch that is not sent yet and taken back, an item is in its place again, and asked once."""
+    a, b, *_ = [text.id for text in ws.pool.texts()]
+    assert planned(ws, a, b) == [a, b]
+    said(ws, a, "set_aside", "a duplicate", name="aside")
+    assert planned(ws) == [b]
+    said(ws, a, back)
+    assert planned(ws) == [a, b]
+    assert not said(ws, a, "set_aside", "a duplicate", name="aside"), "a press that arrives again, late"
+    assert planned(ws) == [a, b]
+    assert curating.wanted(ws) == []
+
+
+def test_what_a_push_left_out_does_not_return(ws: Workspace) -> None:
+    """A decision brings back what a decision took: neither what could not be sent, nor into a batch that was sent,
+    nor where the tasks of the batch were given out meanwhile.
+    """
+    a, b, c, d, *_ = [text.id for text in ws.pool.texts()]
+    planned(ws, a, b, c, d)
+    ws.store.mark_batch("b001", "planned", [a])
+    said(ws, a, "approve")
+    said(ws, a, "clear")
+    assert planned(ws) == [b, c, d]
+    said(ws, b, "set_aside", "no")
+    ws.store.add_tasks("b001", {(one, ""): 1 for one in (c, d)})
+    said(ws, b, "clear")
+    assert planned(ws) == [c, d], "it has no task there: nobody would ever be asked"
+    said(ws, c, "set_aside", "no")
+    said(ws, c, "clear")
+    assert planned(ws) == [c, d]
+    said(ws, d, "set_aside", "no")
+    ws.store.mark_batch("b001", "sent")
+    said(ws, d, "clear")
+    assert planned(ws) == [c]
+
+
+def test_many_are_decided_at_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C80, P5: each is an event of its own; what is refused is told by its sentence, counted, and stops no other."""
+    monkeypatch.setattr(ws.store, "_split", None)
+    free, held = [text.id for text in ws.pool.texts()][:3], [text.id for text in ws.pool.texts()][8:]
+    decisions = [Decision(f"d-{one}", one, "approve", "", "Lee", "now") for one in [*free, *held, "nothing"]]
+    new, refused = curating.decide_all(ws, decisions)
+    assert new == 3
+    assert [count for why, count in refused.items() if "held out" in why] == [2]
+    assert [count for why, count in refused.items() if "not in the pool" in why] == [1]
+    assert [one.item for one in ws.store.decisions()] == free
+    assert curating.decide_all(ws, decisions)[0] == 0
+    assert curating.decide_all(ws, []) == (0, {})
+
+
 def test_c79_c80_each_decision_is_kept_once(ws: Workspace) -> None:
     """C79, C80: the same decision twice is one event, two people's are two, the newest holds, none is ever changed."""
     item = ws.pool.texts()[0].id

@@ -55,3 +55,20 @@ def test_what_a_batch_waits_for(tmp_path: Path) -> None:
         store.mark_tasks("b001", "ben", "c", "gone")
         store.mark_batch("b001", "sent", ["d"])
         assert (store.batches()[0]["answered"], store.batches()[0]["waiting"]) == (2, 0)
+
+
+def test_parts_are_found_by_key(tmp_path: Path) -> None:
+    """Of some records those that have a part, whatever their ids hold; the stamp changes when any gets one."""
+    with Store(tmp_path / "ledger.sqlite", create=True) as store:
+        before = store.split_stamp()
+        odd = "'; DROP TABLE parts \u2028"
+        store.add_parts({"a": "train", "b": "test", odd: "test"}, {"a": "", "b": "", odd: ""})
+        assert store.parts_of(["a", odd, "c"]) == {"a": "train", odd: "test"}
+        assert store.parts_of([]) == {}
+        assert sorted(store.held_out()) == sorted(["b", odd])
+        first = store.split_stamp()
+        assert first != before
+        store.add_parts({"a": "train"}, {"a": "another group"})
+        assert store.split_stamp() == first
+        store.add_parts({"c": "test"}, {"c": ""})
+        assert store.split_stamp() != first

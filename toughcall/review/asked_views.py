@@ -64,7 +64,7 @@ def asked_picks(live: Live) -> list[tuple[str, Pick]]:
 def answers_by_item(live: Live) -> dict[str, list[Answer]]:
     """Return the current answers of each item."""
     found: dict[str, list[Answer]] = {}
-    for answer in live.store.answers():
+    for answer in live.answers:
         found.setdefault(answer.item, []).append(answer)
     return found
 
@@ -107,9 +107,15 @@ def state_of(live: Live, batch: str, answers: Sequence[Answer], reviewed: Decide
 
 
 def counts(live: Live, picks: Picks, answers: Answers) -> tuple[int, int]:
-    """Return how many of the items asked wait for an answer (closed batches do not), and how many have theirs."""
-    states = [state(live, batch, answers.get(pick.item, ())) for batch, pick in picks]
-    return states.count(WAITING) + states.count(UNSENT), states.count(ANSWERED)
+    """Return how many of the items asked wait for an answer (closed batches do not), and how many have theirs.
+
+    An item counts once, in however many batches it was asked: to label it, to check on it and to decide on it.
+    """
+    found: dict[str, set[str]] = {}
+    for batch, pick in picks:
+        found.setdefault(state(live, batch, answers.get(pick.item, ())), set()).add(pick.item)
+    answered = found.get(ANSWERED, set())
+    return len((found.get(WAITING, set()) | found.get(UNSENT, set())) - answered), len(answered)
 
 
 def spoken(value: Value) -> list[str]:

@@ -57,7 +57,7 @@ def chances(table: pd.DataFrame) -> Any:
     import altair as alt
 
     base = alt.Chart(table).encode(
-        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
+        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         x=alt.X("p:Q", scale=alt.Scale(domain=[0, 1]), title=None, axis=_ticks(alt)),
         tooltip=[alt.Tooltip("class:N"), alt.Tooltip("p:Q", format=".3f", title="probability")],
     )

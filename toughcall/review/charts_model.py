@@ -95,7 +95,7 @@ def by_round(table: pd.DataFrame, figure: str, ink: str = QUIET) -> Any:
     marks = base.transform_filter("datum.dead").mark_rect(filled=False, stroke=WARN, strokeWidth=2, strokeOpacity=1)
     words = base.transform_filter("isValid(datum.value)").mark_text(fontSize=12, color=ink)
     said = words.encode(text=alt.Text("value:Q", format=".2f"))
-    return (cells + marks + said).properties(height=max(90, ROW * len(order) + 70))
+    return (cells + marks + said).properties(height=max(110, ROW * len(order) + 76))
 
 
 def confusion(cells: pd.DataFrame, picked: tuple[str, str] | None, ink: str = QUIET) -> Any:

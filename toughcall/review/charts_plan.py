@@ -43,7 +43,7 @@ def needs(table: pd.DataFrame) -> Any:
         x=alt.X("answers:Q", scale=scale, title="answers to ask for", axis=axis)
     )
     return (spans.encode(x=alt.X("low:Q", scale=scale), x2="high:Q") + dots).properties(
-        height=2 * ROW * table["what"].nunique() + 70
+        height=2 * ROW * table["what"].nunique() + 110
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toughcall.records import ToughcallError, UsageError, digest
+from toughcall.records import ToughcallError, digest
 from toughcall.review.asked_views import OPEN_TO
 
 DONE = {"approve": "approved", "pin": "pinned", "set_aside": "set aside", "clear": "taken back"}
@@ -39,7 +39,7 @@ def open_to(action: str, states: Mapping[str, str]) -> list[str]:
 
 
 def decide(root: Path, items: Sequence[str], action: str, reason: str, who: str, press: str) -> Curated:
-    """Store one decision for each item; what cannot be decided is told and keeps no other from it.
+    """Store one decision for each item, all at once; what cannot be decided is told and keeps no other from it.
 
     `press` is the id of this press of a button: the same one twice is one (C80). While a command runs nothing is
     stored and the sentence says who holds the lock (C81).
@@ -48,19 +48,13 @@ def decide(root: Path, items: Sequence[str], action: str, reason: str, who: str,
     from toughcall.voting import Decision
     from toughcall.workspace import opened
 
-    done, refused = 0, dict[str, int]()
     at = datetime.now(UTC).isoformat(timespec="seconds")
+    said = [Decision(digest("queue", press, one), one, action, reason.strip(), who.strip(), at) for one in items]
     try:
         with opened(root, "review") as ws:
-            for item in items:
-                one = Decision(digest("queue", press, item), item, action, reason.strip(), who.strip(), at)
-                try:
-                    done += curating.decide(ws, one)
-                except UsageError as error:
-                    refused[str(error)] = refused.get(str(error), 0) + 1
+            return Curated(*curating.decide_all(ws, said), action)
     except ToughcallError as error:
-        refused[str(error)] = refused.get(str(error), 0) + len(items) - done
-    return Curated(done, refused, action)
+        return Curated(0, {str(error): len(items)}, action)
 
 
 def make_batch(root: Path) -> tuple[int, str]:

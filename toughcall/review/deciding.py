@@ -27,11 +27,11 @@ def disputes(live: Live, most: int = 200) -> list[Dispute]:
     """Return what is still in disagreement, the oldest first; what somebody decided is not."""
     torn = set(live.labels[1])
     said: dict[str, list[Answer]] = {}
-    for answer in live.store.valid(live.schema.version):
+    for answer in live.valid:
         if answer.item in torn and answer.outcome == "label" and role_of(answer) not in (ADJUDICATION, GOLD):
             said.setdefault(answer.item, []).append(answer)
     wanted = list(said)[:most]
-    items = live.pool.items(wanted)
+    items = live.pool.items(wanted, live.kind.items)
     return [Dispute(items[one], tuple(said[one]), live.schema.offered(items[one])) for one in wanted if one in items]
 
 
@@ -58,14 +58,14 @@ def _doubts(live: Live) -> dict[str, Any]:
 
 
 def _decided(live: Live) -> set[str]:
-    return {one.item for one in live.store.valid(live.schema.version) if role_of(one) == ADJUDICATION}
+    return {one.item for one in live.valid if role_of(one) == ADJUDICATION}
 
 
 def suspects(live: Live) -> list[Doubt]:
     """Return labels that look wrong and that nobody has decided on, the worst first."""
     done = _decided(live)
     rows = [one for one in _doubts(live).get("suspects", ()) if one["item"] not in done]
-    items = live.pool.items([one["item"] for one in rows])
+    items = live.pool.items([one["item"] for one in rows], live.kind.items)
     return [
         Doubt(items[one["item"]], tuple(one["given"]), tuple(one["said"]), float(one["quality"]))
         for one in rows
@@ -77,7 +77,7 @@ def contradictions(live: Live) -> list[tuple[Doubt, Doubt, float]]:
     """Return pairs of near twins with different labels of which nobody has decided either, with their cosine."""
     done = _decided(live)
     rows = [one for one in _doubts(live).get("contradictions", ()) if not {one["item"], one["other"]} & done]
-    items = live.pool.items([one[side] for one in rows for side in ("item", "other")])
+    items = live.pool.items([one[side] for one in rows for side in ("item", "other")], live.kind.items)
     return [
         (
             Doubt(items[one["item"]], tuple(one["given"])),

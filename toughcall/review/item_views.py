@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from toughcall.pool import Pool
-from toughcall.records import Answer, Item, Pick
+from toughcall.records import Answer, Item, Pick, Relation
 from toughcall.review.asked_views import Answers, Picks
 from toughcall.review.live import Live, Scored
+from toughcall.review.plain import short
 from toughcall.review.score_views import Stamp, name_sql, pool_stamp, rows
 from toughcall.schema import numbers_of
 
@@ -52,29 +52,54 @@ class Detail:
 
 def held_out(live: Live, records: Sequence[str]) -> set[str]:
     """Return which of some records are held out; one look-up by key, since a split may hold millions."""
-    found = live.store.base.execute(
-        "SELECT record FROM parts WHERE part = 'test' AND record IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(records)),),
-    )
-    return {str(row[0]) for row in found}
+    return {record for record, part in live.store.parts_of(records).items() if part == "test"}
 
 
 def item_of(live: Live, item: str) -> Item | None:
     """Return one item of the pool, None when it is not there; looking it up in a large pool takes a while, once."""
-    return _item(pool_stamp(live), live.project.pool, live.kind.items, item)
+    return live.shown.get(item) or _item(pool_stamp(live), live.project.pool, live.kind.items, item)
 
 
 @lru_cache(maxsize=32)
 def _item(_: Stamp, folder: Path, what: str, item: str) -> Item | None:
-    found = items_of(Pool(folder), what, [item])
-    return found[0] if found else None
+    return Pool(folder).items([item], what).get(item)
 
 
-def items_of(pool: Pool, what: str, ids: Sequence[str]) -> Sequence[Item]:
-    """Return items by their ids from where the pool keeps them: `Pool.items` would look through all of it."""
-    if what == "pairs":
-        return pool.pairs(ids)
-    return pool.relations(ids) if what == "relations" else pool.texts(ids)
+Line: TypeAlias = tuple[str, str, tuple[str, ...]]
+"""One or two texts on one line each, cut, and the ids of the records."""
+
+
+def lines(live: Live, ids: Sequence[str]) -> dict[str, Line]:
+    """Return the lines of some items by id; what is not in the pool is absent.
+
+    What was read for it need not be looked up again when one of them is read in full.
+    """
+    wanted = tuple(sorted(set(ids)))
+    if not wanted:
+        return {}
+    found, short_ones = _lines(pool_stamp(live), live.project.pool, live.kind.items, wanted)
+    live.shown.update(short_ones)
+    return found
+
+
+@lru_cache(maxsize=16)
+def _lines(_: Stamp, folder: Path, what: str, ids: tuple[str, ...]) -> tuple[dict[str, Line], dict[str, Item]]:
+    """Return the lines of some items, and of these items those that are short enough to be kept."""
+    items = Pool(folder).items(ids, what)
+    kept = {id_: item for id_, item in items.items() if sum(len(text.text) for text in item.texts) <= LONGEST}
+    return {id_: _line(item) for id_, item in items.items()}, kept
+
+
+def _line(item: Item) -> Line:
+    first, *second = item.fields().values()
+    line = around(first) if isinstance(item, Relation) else short(first)
+    return line, short(second[0]) if second else "", tuple(text.id for text in item.texts)
+
+
+def around(marked: str) -> str:
+    """Return the part of a text that begins shortly before its first mark: where a long one is read."""
+    start = min(marked.find("[SUBJ]"), marked.find("[OBJ]"))
+    return short(marked) if start < 60 else short("…" + marked[start - 40 :])
 
 
 def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | None:
@@ -89,10 +114,12 @@ def detail(live: Live, item: str, picks: Picks, answers: Answers) -> Detail | No
     parts, place = tuple[tuple[str, float], ...](), (0, 0)
     if scored is not None:
         names = part_names(scored)
-        wanted = [*(name_sql(label) for label in scored.labels), "uncertainty", *(f'"part:{name}"' for name in names)]
-        found = rows(live, scored, f"SELECT {', '.join(wanted)} FROM read_parquet(?) WHERE id = ?", [item])
-        if found:
-            row, k = found[0], len(scored.labels)
+        row = live.scores.get(item)
+        if row is None:
+            columns = ", ".join(score_columns(scored))
+            row = next(iter(rows(live, scored, f"SELECT {columns} FROM read_parquet(?) WHERE id = ?", [item])), None)
+        if row is not None:
+            k = len(scored.labels)
             parts = tuple((PARTS.get(name, name), float(v)) for name, v in zip(names, row[k + 1 :], strict=True))
             place = _place(live, scored, row[k])
             if not live.kind.labelled:
@@ -120,6 +147,12 @@ def part_names(scored: Scored) -> list[str]:
 
     names = [str(name) for name in pq.read_schema(scored.path).names]
     return [name.removeprefix("part:") for name in names if name.startswith("part:") and '"' not in name]
+
+
+def score_columns(scored: Scored) -> list[str]:
+    """Return SQL for what is shown of one item's scores: a column for each label, its uncertainty, its parts."""
+    parts = [f'"part:{name}"' for name in part_names(scored)]
+    return [*(name_sql(label) for label in scored.labels), "uncertainty", *parts]
 
 
 def _place(live: Live, scored: Scored, doubt: float) -> tuple[int, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from toughcall import status
 from toughcall.model import kinds
 from toughcall.model.kind import Kind
 from toughcall.pool import Pool
-from toughcall.records import IntegrityError, Label
+from toughcall.records import Answer, IntegrityError, Item, Label
 from toughcall.schema import Schema
 from toughcall.settings import Project
 from toughcall.store import Store
+from toughcall.voting import decided
 from toughcall.workspace import schema_of
 
 VARIABLE = "TOUGHCALL_PROJECT"
+PRESSES = threading.Lock()
+"""Presses wait for one another: Streamlit runs the second click of a double click while the first is carried out."""
 LAZY = True
 """Whether only the tab that is looked at is drawn; tests look at all of them at once."""
 
@@ -42,6 +46,10 @@ class Live:
 
     project: Project
     store: Store
+    shown: dict[str, Item] = field(default_factory=dict)
+    """Items whose words were read for this view, by id."""
+    scores: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The rows of the scores that were read for this view, by item: `item_views.score_columns`."""
 
     @property
     def pool(self) -> Pool:
@@ -66,7 +74,17 @@ class Live:
     @cached_property
     def labels(self) -> tuple[list[Label], list[str]]:
         """Agreed labels of this schema, and the items in disagreement."""
-        return self.store.labels(self.schema.version)
+        return decided(self.valid)
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """The current answers, oldest first, whatever they were given under."""
+        return self.store.answers()
+
+    @cached_property
+    def valid(self) -> list[Answer]:
+        """The current answers that say something under this schema, oldest first."""
+        return self.store.valid(self.schema.version)
 
     @cached_property
     def batches(self) -> list[dict[str, Any]]:

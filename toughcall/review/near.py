@@ -10,7 +10,6 @@ from toughcall import neighbours
 from toughcall.pool import Pool
 from toughcall.records import Item
 from toughcall.review.asked_views import spoken
-from toughcall.review.item_views import items_of
 from toughcall.review.live import Live
 from toughcall.review.plain import short
 from toughcall.review.score_views import Stamp, pool_stamp
@@ -65,5 +64,5 @@ def _labelled(
     _: Stamp, folder: Path, what: str, ids: tuple[str, ...], cache: Path, sha: str, files: tuple[str, ...]
 ) -> tuple[dict[str, Item], neighbours.Known]:
     """Return the labelled items and their vectors: read again only when labels, pool or vectors have changed."""
-    items = {one.id: one for one in items_of(Pool(folder), what, ids)}
+    items = Pool(folder).items(ids, what)
     return items, neighbours.known(cache, sha, list(items.values()))

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from toughcall.records import IntegrityError, ToughcallError
+from toughcall.review import downloading
 from toughcall.review import live as lives
 from toughcall.review.live import Live, folder, next_step, opened
 from toughcall.review.plain import literal
 
-# Less air above the title, and texts that keep their lines. A comment, since Streamlit would print a string here.
+# Less air above the title, the four figures in twos on a phone, and texts that keep their lines. A comment, since
+# Streamlit would print a string here.
 LOOK = """<style>
 .stMainBlockContainer {padding-top: 2.4rem; padding-bottom: 3rem; max-width: 1500px}
 [data-testid="stMetric"] {padding: .5rem .9rem}
 [data-testid="stMetric"] > div {padding: 0}
 [data-testid="stMetricValue"] {font-size: 1.4rem}
+@media (max-width: 640px) {
+  .st-key-figures [data-testid="stColumn"] {min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem)}
+}
 .st-key-verdict-PROMOTE {border-left: 6px solid #2e9e5b}
 .st-key-verdict-KEEP {border-left: 6px solid #8a94a0}
 .st-key-verdict-UNDECIDED {border-left: 6px solid #e0a100}
@@ -31,6 +36,7 @@ def show() -> None:
 
     st.set_page_config(page_title="toughcall", layout="wide", initial_sidebar_state="collapsed")
     st.html(LOOK)
+    st.html(downloading.LOOK)
     try:
         with opened(folder()) as live:
             _page(live)
@@ -57,7 +63,8 @@ def _page(live: Live) -> None:
     picks, answers = views.asked_picks(live), views.answers_by_item(live)
     head, again = st.columns([8, 1], vertical_alignment="bottom")
     sentence, command = next_step(live)
-    head.subheader(f"{literal(live.project.name)} · {literal(live.project.kind)}", anchor=False)
+    names = dict.fromkeys((live.project.name, live.project.kind))
+    head.subheader(" · ".join(map(literal, names)), anchor=False)
     head.markdown(f"{sentence} `{command}`")
     again.button("Refresh", icon=":material/refresh:", width="stretch")
     waiting, answered = views.counts(live, picks, answers)
@@ -67,8 +74,9 @@ def _page(live: Live) -> None:
         "Labels": f"{len(live.labels[0]):,}",
         "Champion": literal(live.champion) or "none yet",
     }
-    for place, (name, value) in zip(st.columns([1, 1, 1, 2]), figures.items(), strict=True):
-        place.metric(name, value, border=True)
+    with st.container(key="figures"):
+        for place, (name, value) in zip(st.columns([1, 1, 1, 2]), figures.items(), strict=True):
+            place.metric(name, value, border=True)
     drawn: dict[str, Callable[[], None]] = {
         "Queue": lambda: tab_queue.show(live, picks, answers),
         "Labels": lambda: tab_labels.show(live),

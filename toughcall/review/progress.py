@@ -44,7 +44,7 @@ class Totals:
 def totals(live: Live) -> Totals:
     """Count labels, disagreements and everything that is neither."""
     labels, torn = live.labels
-    outcomes = Counter(answer.outcome for answer in live.store.answers())
+    outcomes = Counter(answer.outcome for answer in live.answers)
     return Totals(len(labels), len(torn), outcomes["skip"], outcomes["cant_tell"], len(live.store.set_aside()))
 
 
@@ -52,7 +52,7 @@ def classes(live: Live) -> pd.DataFrame:
     """Return class, train, held_out, unsplit for every class of the schema, in its order."""
     import pandas as pd
 
-    return pd.DataFrame(status.class_counts(live.store, live.pool, live.schema))
+    return pd.DataFrame(status.class_counts(live.store, live.pool, live.schema, live.labels[0]))
 
 
 def batches(live: Live) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def annotators(live: Live) -> pd.DataFrame:
     import pandas as pd
 
     by: dict[str, list[Answer]] = {}
-    for answer in live.store.answers():
+    for answer in live.answers:
         by.setdefault(answer.annotator, []).append(answer)
     rows = []
     for name, given in sorted(by.items(), key=lambda pair: (-len(pair[1]), pair[0])):
@@ -119,7 +119,7 @@ def pace(live: Live) -> pd.DataFrame:
     """Return when (the start of a day, or of an hour where all is of one day), annotator and answers given then."""
     import pandas as pd
 
-    people = [one for one in live.store.answers() if one.source == "person" and one.at]
+    people = [one for one in live.answers if one.source == "person" and one.at]
     stamped = [(when, one.annotator) for one in people for when in times([one])]
     days = {when.date() for when, _ in stamped}
     cut = {"minute": 0, "second": 0, "microsecond": 0} | ({"hour": 0} if len(days) > 1 else {})

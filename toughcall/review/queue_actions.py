@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from toughcall.review import curation, pushing, views
 from toughcall.review.asked_views import unsent
-from toughcall.review.live import Live, folder
+from toughcall.review.live import PRESSES, Live, folder
 from toughcall.review.plain import literal
 
 BUTTONS = {
@@ -140,18 +140,22 @@ def _pressed(action: str, key: str, ids: Sequence[str], at: str, items: Sequence
     import streamlit as st
 
     state = st.session_state
-    reason = str(state.get("aside-reason") or "") if action == "set_aside" else ""
-    who = str(state.get("curator") or "")
-    came = curation.decide(folder(), items, action, reason, who, f"{press}-{action}")
-    state["curated"], state["not-curated"] = came.sentence(), came.problem()
-    if not came.done:
-        return
-    state["queue-kept"] = (at, key, ids.index(at) if at in ids else 0)
-    state["queue-press"] = uuid.uuid4().hex
-    state["curator-kept"] = who
-    _unselect()
-    if action == "set_aside":
-        state["aside-reason"] = ""
+    with PRESSES:
+        if state.get("queue-press") != press:
+            # the second click of a double click: what the first did is told
+            return
+        reason = str(state.get("aside-reason") or "") if action == "set_aside" else ""
+        who = str(state.get("curator") or "")
+        came = curation.decide(folder(), items, action, reason, who, f"{press}-{action}")
+        state["curated"], state["not-curated"] = came.sentence(), came.problem()
+        if not came.done:
+            return
+        state["queue-kept"] = (at, key, ids.index(at) if at in ids else 0)
+        state["queue-press"] = uuid.uuid4().hex
+        state["curator-kept"] = who
+        _unselect()
+        if action == "set_aside":
+            state["aside-reason"] = ""
 
 
 # ---- sending
@@ -198,14 +202,15 @@ def _push_pressed(press: str) -> None:
     import streamlit as st
 
     state = st.session_state
-    if state.get("push-press") != press:
-        return
-    _, problem = curation.make_batch(folder())
-    if problem:
-        state["not-pushed"] = problem
-        return
-    state["push-press"] = uuid.uuid4().hex
-    state["push-now"] = True
+    with PRESSES:
+        if state.get("push-press") != press:
+            return
+        _, problem = curation.make_batch(folder())
+        if problem:
+            state["not-pushed"] = problem
+            return
+        state["push-press"] = uuid.uuid4().hex
+        state["push-now"] = True
 
 
 def _push() -> None:

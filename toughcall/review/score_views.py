@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from toughcall.pool import Pool
 from toughcall.records import IntegrityError
 from toughcall.review.live import Live, Scored
+from toughcall.store import Store
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
+    import pyarrow as pa
 
 Rows: TypeAlias = tuple[tuple[Any, ...], ...]
 Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Name, size, inode and time of change of some files."""
+Split: TypeAlias = tuple[Stamp, Path, Path, str, tuple[int, int]]
+"""What the held-out items depend on: the pool and its folder, the ledger, where items are kept, the split's stamp."""
 
 BINS = 40
 """Bars of the histogram: 0.4 and 0.6 are edges of bars."""
@@ -48,17 +53,45 @@ def stamp(paths: Sequence[Path]) -> Stamp:
     return tuple((str(path), seen.st_size, seen.st_ino, seen.st_mtime_ns) for path, seen in found)
 
 
-@lru_cache(maxsize=128)
-def _asked(_: Stamp, query: str, values: tuple[Any, ...]) -> Rows:
+@lru_cache(maxsize=1)
+def _base() -> duckdb.DuckDBPyConnection:
+    """Return one database for every query of the scores: a new one for each would take longer than some queries do."""
     import duckdb
 
-    with duckdb.connect(":memory:") as base:
+    # what is remembered of a file is remembered here, by more than its name
+    return duckdb.connect(":memory:", config={"enable_external_file_cache": "false"})
+
+
+@lru_cache(maxsize=128)
+def _asked(_: Stamp, query: str, values: tuple[Any, ...], split: Split | None) -> Rows:
+    with _base().cursor() as base:
+        if split:
+            base.register("held", _held(*split))
         return tuple(base.execute(query, _lists(values)).fetchall())
 
 
 @lru_cache(maxsize=128)
-def _asked_pool(_: Stamp, folder: Path, query: str, values: tuple[Any, ...]) -> Rows:
-    return tuple(Pool(folder).sql(query, _lists(values)))
+def _asked_pool(_: Stamp, folder: Path, query: str, values: tuple[Any, ...], split: Split | None) -> Rows:
+    return tuple(Pool(folder).sql(query, _lists(values), {"held": _held(*split)} if split else None))
+
+
+@lru_cache(maxsize=2)
+def _held(_: Stamp, folder: Path, ledger: Path, what: str, split: tuple[int, int]) -> pa.Table:
+    """Return the ids of the items that have a held-out record: read again only when pool or split have changed."""
+    import pyarrow as pa
+
+    with Store(ledger) as store:
+        records = store.held_out()
+    if what != "texts":
+        sides = {"pairs": "a IN (FROM test) OR b IN (FROM test)", "relations": "text IN (FROM test)"}
+        query = f"WITH test AS (SELECT unnest(?::VARCHAR[])) SELECT id FROM {what} WHERE {sides[what]}"
+        records = [row[0] for row in Pool(folder).sql(query, [records])]
+    return pa.table({"id": pa.array(records, pa.string())})
+
+
+def split_of(live: Live) -> Split:
+    """Return what the held-out items depend on: a query given it may name them, as the table `held`."""
+    return pool_stamp(live), live.project.pool, live.project.ledger, live.kind.items, live.store.split_stamp()
 
 
 def _lists(values: Sequence[Any]) -> list[Any]:
@@ -70,7 +103,7 @@ def _tuples(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(tuple(one) if isinstance(one, list) else one for one in values)
 
 
-def rows(live: Live, scored: Scored, query: str, values: Sequence[Any] = ()) -> Rows:
+def rows(live: Live, scored: Scored, query: str, values: Sequence[Any] = (), split: Split | None = None) -> Rows:
     """Query the scores, which are the table of the first `?`; what was asked before is not computed again.
 
     Raises IntegrityError for a file that turns out damaged.
@@ -78,18 +111,20 @@ def rows(live: Live, scored: Scored, query: str, values: Sequence[Any] = ()) -> 
     import duckdb
 
     try:
-        return _asked(stamp([scored.path]), query, (str(scored.path), *_tuples(values)))
+        return _asked(stamp([scored.path]), query, (str(scored.path), *_tuples(values)), split)
     except (duckdb.Error, OSError) as error:
         raise live.damaged(scored.path, error) from None
 
 
-def pool_rows(live: Live, query: str, values: Sequence[Any] = (), beside: Sequence[Path] = ()) -> Rows:
+def pool_rows(
+    live: Live, query: str, values: Sequence[Any] = (), beside: Sequence[Path] = (), split: Split | None = None
+) -> Rows:
     """Query `texts`, `pairs` and `relations`, and files `beside` them; what was asked before is not computed again."""
     import duckdb
 
     folder = live.project.pool
     try:
-        return _asked_pool((*pool_stamp(live), *stamp(beside)), folder, query, _tuples(values))
+        return _asked_pool((*pool_stamp(live), *stamp(beside)), folder, query, _tuples(values), split)
     except duckdb.Error as error:
         problem = str(error).splitlines()[0][:100]
         raise IntegrityError(f"the pool in {folder} is damaged ({problem}): run toughcall doctor") from None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toughcall.records import Item, Value
-from toughcall.review import deciding, planned, progress, views
-from toughcall.review.live import Live, folder
+from toughcall.review import deciding, planned, progress, verdict, views
+from toughcall.review.live import PRESSES, Live, folder
 from toughcall.review.plain import literal, short
+from toughcall.schema import chosen_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CANT = "can't tell"
 
@@ -20,6 +25,9 @@ def show(live: Live) -> None:
 
     from toughcall.review import charts
 
+    if not live.counts[0]:
+        st.info("There are no records to label yet. Import a file: `toughcall import FILE --text COLUMN`")
+        return
     batches, people = progress.batches(live), progress.annotators(live)
     if people.empty and batches.empty:
         st.info("No answers yet. Choose the first items and send them to the experts: `toughcall round`")
@@ -29,10 +37,18 @@ def show(live: Live) -> None:
     with left:
         st.markdown("##### Labels per class" if live.kind.labelled else "##### Answers per dimension")
         if people.empty:
-            st.info("No answers yet. When experts have answered in Label Studio: `toughcall pull`")
+            st.info(_unanswered(live))
         else:
             st.caption(progress.totals(live).sentence())
-            st.altair_chart(charts.progress(progress.classes(live)), width="stretch")
+            counted = progress.classes(live)
+            lacks, command = verdict.untrained(live, counted)
+            if lacks and not live.retrains:
+                st.info(f"{literal(lacks)} `{command}`")
+            if live.kind.labelled:
+                _against_plan(live, counted)
+            else:
+                st.altair_chart(charts.progress(counted), width="stretch")
+                st.caption("What more answers would bring is on the Plan tab: `toughcall plan`")
     with right:
         if len(batches):
             st.markdown("##### Batches")
@@ -46,6 +62,45 @@ def show(live: Live) -> None:
     _pace(live)
     if live.store.batches() and len(people) > 1:
         _agreement(live)
+
+
+def _unanswered(live: Live) -> str:
+    """Return why there is no answer although there is a batch, and what to do."""
+    if all(state == "planned" for state in live.states.values()):
+        return "No answers yet: the batch is chosen and not sent. Send it to the experts: `toughcall push`"
+    return "No answers yet. When experts have answered in Label Studio: `toughcall pull`"
+
+
+def _against_plan(live: Live, counted: pd.DataFrame) -> None:
+    """Draw for each class the labels there are beside those that `toughcall plan` says are needed."""
+    import streamlit as st
+
+    from toughcall import planning
+    from toughcall.review import charts_labels
+
+    # what the plan tab asks for; nothing of a plan is computed here, however large the project is
+    wanted = int(st.session_state.get("positives", planning.POSITIVES))
+    aims = charts_labels.aims(counted, _silver(live), live.retrains[-1] if live.retrains else {}, wanted)
+    st.altair_chart(charts_labels.against_plan(aims), width="stretch")
+    st.caption(
+        f"A full bar is what the plan asks for: {wanted} that train, as many again where they taught nothing, and "
+        f"{planning.needed()} held out, so that recall is known to ± {planning.WIDTH:.2f}. What that takes in answers "
+        "and hours is on the Plan tab: `toughcall plan`"
+    )
+
+
+def _silver(live: Live) -> Counter[str]:
+    """Return how many held-out labels of each class no person checked: they measure nothing."""
+    known = [label for label in live.labels[0] if label.trust != "gold"]
+    records = {label.item: [label.item] for label in known}
+    if known and live.kind.items != "texts":
+        records = {
+            item.id: [text.id for text in item.texts]
+            for item in live.pool.items(list(records), live.kind.items).values()
+        }
+    parts = live.store.parts_of(one for each in records.values() for one in each)
+    held = {one for one, each in records.items() if all(parts.get(record) == "test" for record in each)}
+    return Counter(name for label in known if label.item in held for name in chosen_of(label.value))
 
 
 def _pace(live: Live) -> None:
@@ -73,8 +128,17 @@ def _agreement(live: Live) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### Agreement")
-        st.caption("Krippendorff's alpha with its 95 % interval: 1 is perfect, 0 is chance")
-        st.altair_chart(charts_labels.agreement(labels), width="stretch")
+        if labels["alpha"].notna().any():
+            st.caption("Krippendorff's alpha with its 95 % interval: 1 is perfect, 0 is chance")
+            st.altair_chart(charts_labels.agreement(labels), width="stretch")
+        else:
+            st.caption(
+                f"{int(labels['items'].max()):,} items have two answers: too few, or too alike, for Krippendorff's "
+                "alpha. Each expert's items are told by `toughcall agree`"
+            )
+    if not live.kind.labelled:
+        # numbers are near or far, not right or wrong
+        return
     with right:
         st.markdown("##### How good is everybody")
         st.caption("accuracy by Dawid and Skene; known items are checks whose answer was known before")
@@ -102,14 +166,28 @@ def _to_decide(live: Live) -> None:
     st.markdown("##### To decide")
     names = {name: f"{name} ({len(found[name]):,})" for name in open_}
     which = st.segmented_control(
-        "To decide", open_, format_func=names.__getitem__, default=open_[0], label_visibility="collapsed", key="case"
+        "To decide",
+        open_,
+        format_func=names.__getitem__,
+        default=open_[0],
+        label_visibility="collapsed",
+        key="case",
+        persist_state="session",
     )
     # pressed again it is off
-    cases = found.get(which or "", found[open_[0]])
+    which = which or open_[0]
+    cases = found[which]
     with st.container(border=True, key="disputes"):
         if len(cases) > 1:
             shown = [_title(case) for case in cases]
-            at = st.selectbox("Item", range(len(cases)), format_func=shown.__getitem__, label_visibility="collapsed")
+            at = st.selectbox(
+                "Item",
+                range(len(cases)),
+                format_func=shown.__getitem__,
+                label_visibility="collapsed",
+                key=f"item of {which}",
+                persist_state="session",
+            )
         else:
             at = 0
         case = cases[at if at < len(cases) else 0]
@@ -178,7 +256,7 @@ def _decide(live: Live, one: Item) -> None:
             choice.radio("Decision", options, index=None, horizontal=True, key=f"choice-{item}")
         else:
             title = "Decision (none chosen: none of these)"
-            choice.pills(title, options, selection_mode="multi", key=f"choice-{item}")
+            choice.pills(title, options, selection_mode="multi", wrap=True, key=f"choice-{item}")
         name.text_input("Your name", key=f"reviewer-{item}", value=st.session_state.get("reviewer", ""))
         # before the page is drawn anew: somebody else may have decided meanwhile, and then this form is gone (C79)
         press.form_submit_button(
@@ -198,8 +276,13 @@ def _pressed(item: str) -> None:
     state["reviewer"] = who
     several: list[str] = [choice] if isinstance(choice, str) else list(choice)
     value: Value | None = None if CANT in several else tuple(several)
-    if problem := deciding.decide(folder(), item, value, who, state[f"decision-{item}"]):
-        state["refused"] = problem
-        return
-    del state[f"decision-{item}"]
+    with PRESSES:
+        decision = state.get(f"decision-{item}")
+        if decision is None:
+            # the second click of a double click, after the first has been told of
+            return
+        if problem := deciding.decide(folder(), item, value, who, decision):
+            state["refused"] = problem
+            return
+        del state[f"decision-{item}"]
     state["decided"] = f"{who} decided: {CANT if value is None else ', '.join(several) or 'none of these'}"

@@ -6,8 +6,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Literal
 
 from toughcall.records import ToughcallError
-from toughcall.review import promoting, rounds, verdict
-from toughcall.review.live import Live, folder, opened
+from toughcall.review import progress, promoting, rounds, verdict
+from toughcall.review.live import PRESSES, Live, folder, opened
 from toughcall.review.plain import literal
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ def show(live: Live) -> None:
     events = live.retrains
     last = verdict.judged(events, live.champion)
     if last is None:
-        st.info("No model has been judged yet. Train and judge one: `toughcall retrain`")
+        lacks, command = verdict.untrained(live, progress.classes(live))
+        st.info(
+            f"No model has been judged yet. {literal(lacks)} `{command}`"
+            if lacks
+            else "No model has been judged yet. Train and judge one: `toughcall retrain`"
+        )
         return
     _banner(live, last)
     with st.container():
@@ -53,7 +58,7 @@ def _banner(live: Live, last: verdict.Judged) -> None:
     with st.container(border=True, gap="small", key=f"verdict-{last.outcome}"):
         colour, icon = BADGES[last.outcome]
         st.badge(last.outcome, color=colour, icon=icon)
-        st.text(last.sentence)
+        st.text(verdict.in_words(last.sentence))
         if last.dead:
             st.text(f"Never predicted: {', '.join(last.dead)}")
         serving = "now in service" if last.serving else f"in service: {live.champion or 'no model yet'}"
@@ -62,6 +67,8 @@ def _banner(live: Live, last: verdict.Judged) -> None:
             facts.append("left out: " + ", ".join(f"{n} {why}" for why, n in last.left_out))
         with st.container(key="verdict-facts"):
             st.text(" · ".join(facts))
+        said, command = verdict.then(last, live.champion)
+        st.markdown(f"{literal(said)} `{command}`" if command else literal(said))
         moves = promoting.offered(live)
         if moves:
             with st.container(horizontal=True, gap="small"):
@@ -76,8 +83,8 @@ def _offer(move: promoting.Move) -> None:
     title = f"Promote {move.version}" if move.verb == "promote" else f"Roll back to {move.version}"
     # without a key of its own the next offer would be open in the place of this one, its button under the same mouse
     with st.popover(f"{literal(title)} …", icon=ICONS[move.verb], key=f"offer-{move.id}"):
-        st.text(move.sentence or "No verdict of it is stored.")
-        st.text("\n".join(move.figures) or "No figure of it is stored.")
+        st.text(verdict.in_words(move.sentence) or "No verdict of it is stored.")
+        st.text(verdict.in_words("\n".join(move.figures)) or "No figure of it is stored.")
         after = f"{move.version} will serve instead of {move.serving or 'no model'}."
         st.text(after if move.verb == "promote" else f"{after} Nothing is trained, nothing is removed.")
         # the key names this one press: the second click of a double click finds no such button
@@ -96,13 +103,26 @@ def _pressed(move: promoting.Move) -> None:
     import streamlit as st
 
     state = st.session_state
-    if state.get("last_move") == move.id:
-        return
-    if problem := promoting.carry_out(folder(), move):
-        state["unmoved"] = problem
-        return
-    state["last_move"] = move.id
-    state["moved"] = f"{move.version} is in service now."
+    with PRESSES:
+        if state.get("last_move") == move.id:
+            return
+        again, state["pressed"] = state.get("pressed") == move.id, move.id
+        problem = promoting.carry_out(folder(), move)
+        # the first click of a double click did it, and was cut off before it could say so
+        if problem and not (again and _serves(move.version)):
+            state["unmoved"] = problem
+            return
+        state["last_move"] = move.id
+        state["moved"] = f"{move.version} is in service now."
+
+
+def _serves(version: str) -> bool:
+    try:
+        with opened(folder()) as live:
+            return live.champion == version
+    except ToughcallError:
+        # what is wrong is said where the page is drawn
+        return False
 
 
 def _moved(live: Live) -> None:

@@ -25,13 +25,26 @@ def show(live: Live) -> None:
     events = live.retrains
     judged = {str(event.get("version") or ""): event for event in events}
     names = held_out.versions(events, Registry(live.project.models).versions())
+    state = st.session_state
+    # what was chosen stays while other tabs are looked at, but a new model is shown at once
+    if names and state.get("model-newest") != names[0]:
+        state["model-newest"] = state["model"] = names[0]
     place, choice = st.columns([2, 5], vertical_alignment="bottom")
     version = ""
     if names:
-        version = place.selectbox("Model", names, format_func=lambda one: _called(live, judged, one), key="model")
+        version = place.selectbox(
+            "Model", names, format_func=lambda one: _called(live, judged, one), key="model", persist_state="session"
+        )
     options = [FIGURES, ERRORS, CALIBRATION, THRESHOLDS, GATE] if live.kind.labelled else [FIGURES, ERRORS, GATE]
     view = choice.segmented_control(
-        "View", options, default=FIGURES, required=True, key="model-view", label_visibility="collapsed", wrap=True
+        "View",
+        options,
+        default=FIGURES,
+        required=True,
+        key="model-view",
+        label_visibility="collapsed",
+        wrap=True,
+        persist_state="session",
     )
     event = judged.get(version, {})
     if view == GATE:
@@ -87,11 +100,10 @@ def _figures(event: verdict.Event) -> None:
 
 
 def _checks(table: Any) -> None:
+    """Draw the checks in a table that wraps: what a check says ends with its figures. Its cells are Markdown (C78)."""
     import streamlit as st
 
-    width = {"check": 150, "passed": 70}
-    fixed = {name: st.column_config.TextColumn(width=size) for name, size in width.items()}
-    st.dataframe(table, hide_index=True, column_config=fixed)
+    st.table(table.map(lambda one: literal(str(one))), hide_index=True, border="horizontal")
 
 
 def _history(live: Live) -> None:
@@ -122,7 +134,7 @@ def _history(live: Live) -> None:
         assert one is not None, "there is an event"
         title = f"{place} · {one.version or 'not stored'} · {one.outcome} · {one.labels:,} labels"
         with st.expander(literal(title), expanded=place == len(told)):
-            st.text(one.sentence)
+            st.text(verdict.in_words(one.sentence))
             checks, table = verdict.checks(event), verdict.figures(event)
             if len(checks):
                 _checks(checks)

@@ -84,8 +84,8 @@ def _confusion(live: Live, held: HeldOut, place: Any) -> Found:
         st.markdown("##### What was taken for what")
         st.caption(f"of {len(held.ids):,} held-out items; choose a cell to read its texts")
         one, other = st.columns(2)
-        real = one.selectbox("True", names, key=truth)
-        told = other.selectbox("Said", names, key=said)
+        real = one.selectbox("True", names, key=truth, persist_state="session")
+        told = other.selectbox("Said", names, key=said, persist_state="session")
         drawn = charts_model.confusion(table.cells, (real, told), charts_model.ink())
         st.altair_chart(drawn, width="stretch", key=f"{key}-chart", on_select=clicked, selection_mode=charts_model.PICK)
     rows, total = mistaken.behind(
@@ -121,8 +121,10 @@ def _labels(held: HeldOut, place: Any) -> Found:
         st.markdown("##### Errors per label")
         st.caption(f"on {len(held.ids):,} held-out items; choose a cell to read its texts")
         one, other = st.columns(2)
-        name = one.selectbox("Label", list(held.columns), key=label)
-        side = other.selectbox("What", [mistaken.MISSED, mistaken.WRONG, mistaken.FOUND], key=what)
+        name = one.selectbox("Label", list(held.columns), key=label, persist_state="session")
+        side = other.selectbox(
+            "What", [mistaken.MISSED, mistaken.WRONG, mistaken.FOUND], key=what, persist_state="session"
+        )
         share = {name: st.column_config.NumberColumn(format="%.2f") for name in ("precision", "recall", "F1")}
         st.dataframe(
             table,
@@ -142,7 +144,7 @@ def _scatter(held: HeldOut, place: Any) -> Found:
 
     with place:
         st.markdown("##### Predicted against true")
-        name = st.selectbox("Dimension", list(held.columns), key=_key(held, "dimension"))
+        name = st.selectbox("Dimension", list(held.columns), key=_key(held, "dimension"), persist_state="session")
         table = mistaken.scatter(held, name)
         if table.empty:
             st.info("No held-out item has an answer on this dimension.")
@@ -151,7 +153,9 @@ def _scatter(held: HeldOut, place: Any) -> Found:
         st.altair_chart(charts_model.scatter(table, name), width="stretch")
         low, high = float(table["truth"].min()), float(table["truth"].max())
         if low < high:
-            low, high = st.slider("True number between", low, high, (low, high), key=_key(held, "between", name))
+            low, high = st.slider(
+                "True number between", low, high, (low, high), key=_key(held, "between", name), persist_state="session"
+            )
     return f"{name}: farthest off first", *mistaken.worst(table, low, high)
 
 
@@ -185,7 +189,10 @@ def _columns(held: HeldOut, whole: str, key: str) -> str:
     names = [*([""] if whole else []), *held.columns]
     if len(names) == 1:
         return names[0]
-    return st.selectbox("Class", names, format_func=lambda one: one or whole, key=_key(held, key)) or ""
+    return (
+        st.selectbox("Class", names, format_func=lambda one: one or whole, key=_key(held, key), persist_state="session")
+        or ""
+    )
 
 
 def _calibration(live: Live, held: HeldOut) -> None:
@@ -238,11 +245,18 @@ def _thresholds(live: Live, held: HeldOut) -> None:
     own = min(steps, key=lambda step: abs(step - one.own))
     chosen = float(
         slide.select_slider(
-            "Cut", steps, value=own, format_func=lambda step: f"{step:.3g}", key=_key(held, "cut", label)
+            "Cut",
+            steps,
+            value=own,
+            format_func=lambda step: f"{step:.3g}",
+            key=_key(held, "cut", label),
+            persist_state="session",
         )
     )
-    price = alarm.number_input("Price of a false alarm", 0.0, value=1.0, step=0.5, key="price-alarm")
-    loss = miss.number_input("Price of a miss", 0.0, value=1.0, step=0.5, key="price-miss")
+    price = alarm.number_input(
+        "Price of a false alarm", 0.0, value=1.0, step=0.5, key="price-alarm", persist_state="session"
+    )
+    loss = miss.number_input("Price of a miss", 0.0, value=1.0, step=0.5, key="price-miss", persist_state="session")
     table = cuts.priced(cuts.swept(one, steps), len(held.ids), price, loss)
     least = cuts.cheapest(table, own)
     now, before = (table.iloc[steps.index(cut)] for cut in (chosen, own))

@@ -6,6 +6,8 @@ from typing import Literal
 
 from toughcall.review import planned
 from toughcall.review.live import Live, folder
+from toughcall.review.plain import literal
+from toughcall.review.verdict import in_words
 
 BADGES: dict[str, tuple[Literal["green", "gray", "orange"], str]] = {
     "spend": ("green", ":material/trending_up:"),
@@ -25,36 +27,55 @@ def show(live: Live) -> None:
         st.info("There is nothing to plan yet. Import a file: `toughcall import FILE --text COLUMN`")
         return
     at = st.columns([1, 1, 1], vertical_alignment="bottom")
-    positives = int(at[0].number_input("Examples wanted of each class", 5, 10_000, 20, key="positives"))
-    price = float(at[1].number_input("An expert's hour costs", 0.0, 10_000.0, 0.0, step=5.0, key="price"))
-    gain = float(at[2].number_input("A gain worth having", 0.0, 0.5, 0.0, 0.005, format="%.3f", key="gain"))
+    positives = int(
+        at[0].number_input("Examples wanted of each class", 5, 10_000, 20, key="positives", persist_state="session")
+    )
+    price = float(
+        at[1].number_input("An expert's hour costs", 0.0, 10_000.0, 0.0, step=5.0, key="price", persist_state="session")
+    )
+    gain = float(
+        at[2].number_input(
+            "A gain worth having", 0.0, 0.5, 0.0, 0.005, format="%.3f", key="gain", persist_state="session"
+        )
+    )
     compute = st.cache_data(show_spinner="Reading answers and retrains", max_entries=16)(planned.planned_at)
     found = compute(str(folder().resolve()), planned.stamp(live), positives, gain or None, price or None)
     _advice(found)
+    if len(found.classes):
+        st.markdown("##### What each class has and lacks")
+        st.dataframe(found.classes, hide_index=True)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        if len(found.classes):
-            st.markdown("##### What each class has and lacks")
-            st.dataframe(found.classes, hide_index=True)
         if len(found.needs):
             st.markdown("##### What that takes")
             st.caption(f"answers, with 95 % intervals where they can be told; hours at {found.pace}")
             st.altair_chart(charts_plan.needs(found.needs), width="stretch")
             _table(found, price)
-        elif len(found.classes):
+        if not len(found.classes):
+            st.caption("The answers are numbers, of which none is rare: there is no class that lacks examples.")
+        elif not lacking(found):
             st.success("Every class has what you asked for, and recall of each can be told to ± 0.10.")
+        elif untold := [one for one in lacking(found) if one not in set(found.needs["class"])]:
+            rare = literal(", ".join(untold))
+            st.info(
+                f"How many answers that takes cannot be told yet for {rare}: no answer shows how rare it is. Items "
+                "drawn at random do, and every round asks some: `toughcall round`"
+            )
     with right:
         if len(found.points):
             st.markdown("##### What labels have brought so far")
             names = list(dict.fromkeys(found.points["figure"]))
-            worded = {name: name.replace("_", " ") for name in names}
-            figure = st.selectbox("Figure", names, format_func=worded.__getitem__, label_visibility="collapsed")
+            figure = st.selectbox(
+                "Figure",
+                names,
+                format_func=in_words,
+                label_visibility="collapsed",
+                key="plan-figure",
+                persist_state="session",
+            )
             st.altair_chart(charts_plan.curve(found.points[found.points["figure"] == figure]), width="stretch")
         if len(found.steps):
-            st.markdown("##### What to do next")
-            st.dataframe(
-                found.steps, hide_index=True, column_config={"next": st.column_config.TextColumn(width="large")}
-            )
+            _steps(found)
 
 
 def _advice(found: planned.Planned) -> None:
@@ -64,14 +85,35 @@ def _advice(found: planned.Planned) -> None:
     with st.container(border=True, gap="small", key="advice"):
         colour, icon = BADGES.get(found.advice, ("orange", ":material/question_mark:"))
         st.badge(found.advice, color=colour, icon=icon)
-        st.text(found.sentence)
+        # the badge says the advice already
+        st.text(in_words(found.sentence).removeprefix(f"{found.advice}: "))
+
+
+def lacking(found: planned.Planned) -> list[str]:
+    """Return the classes that there is still something to do for, in their order."""
+    return list(dict.fromkeys(found.steps["class"]))
+
+
+def _steps(found: planned.Planned) -> None:
+    """Draw what to do as lines that wrap: a table would cut them where the command stands."""
+    import streamlit as st
+
+    st.markdown("##### What to do next")
+    rows = found.steps.to_dict("records")
+    for label in list(dict.fromkeys(row["class"] for row in rows[:STEPS])):
+        lines = [literal(str(row["next"])) for row in rows[:STEPS] if row["class"] == label]
+        st.markdown("\n".join([f"**{literal(str(label))}**", "", *(f"- {line}" for line in lines)]))
+    if len(rows) > STEPS:
+        st.caption(f"and {len(rows) - STEPS:,} more: `toughcall plan`")
 
 
 def _table(found: planned.Planned, price: float) -> None:
+    import numpy as np
     import streamlit as st
 
     config = st.column_config
     shown = found.needs.drop(columns=["low", "high", *([] if price else ["price"])])
+    shown["answers"] = np.ceil(shown["answers"]).astype("int64")
     st.dataframe(
         shown,
         hide_index=True,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toughcall.records import digest
-from toughcall.review import differing, queue_actions, queue_item, views
+from toughcall.review import differing, downloading, progress, queue_actions, queue_item, verdict, views
 from toughcall.review.live import Live
 from toughcall.review.plain import literal
 
@@ -31,6 +31,8 @@ STEP = 0.005
 """The band moves in such steps."""
 CLASSES = 6
 """So many classes stand beside the histogram."""
+TALLEST = 18
+"""So many rows are in sight at once."""
 
 
 def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
@@ -52,6 +54,11 @@ def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
     with left:
         number = st.session_state.get(f"page-{key}", 1)
         page = views.queue_page(live, replace(chosen, page=number - 1), picks, answers, reviewed)
+        if number > 1 and page.rows.empty:
+            # the list became shorter while somebody was on its last page
+            total = views.queue_page(live, chosen, picks, answers, reviewed).total
+            st.session_state[f"page-{key}"] = number = max(1, -(-total // views.PAGE))
+            page = views.queue_page(live, replace(chosen, page=number - 1), picks, answers, reviewed)
         pages = max(1, -(-page.total // views.PAGE))
         ids = list(page.rows["item"])
         # rows are selected by their places: a list of other items is another table, in which none is selected yet
@@ -63,11 +70,16 @@ def show(live: Live, picks: views.Picks, answers: views.Answers) -> None:
             st.info(_nothing(live, chosen))
             return
         first = page.number * views.PAGE
-        said, turn = st.columns([4, 1], vertical_alignment="center")
+        said, saved, turn = st.columns([5, 1.5, 1.5], vertical_alignment="center")
         rows = f"{first + 1:,}–{first + len(ids):,} of {page.total:,} items" if ids else "Nothing is left here"
         said.caption(f"{rows}. Select a row to read it, several to decide on them together.")
+        if ids:
+            with saved:
+                downloading.button(page.rows, f"{live.project.name}-queue", key="queue-csv")
         if pages > 1:
-            turn.number_input("Page", 1, pages, key=f"page-{key}", label_visibility="collapsed")
+            turn.number_input(
+                "Page", 1, pages, key=f"page-{key}", label_visibility="collapsed", persist_state="session"
+            )
     states = dict(zip(ids, page.rows["state"], strict=True))
     shown = views.detail(live, at, picks, answers)
     with right:
@@ -98,10 +110,17 @@ def _nothing(live: Live, chosen: views.Filter) -> str:
     if chosen.show == views.ASIDE:
         return "Nothing is set aside."
     if chosen.show == views.UNASKED:
-        return (
-            "Everything that is scored was asked, answered or set aside. Import more: `toughcall import FILE`, or "
-            "learn from the answers: `toughcall retrain`"
+        if verdict.all_held_out(live):
+            return (
+                "Every record is held out: it measures models, and nobody is asked about it by hand; it stands under "
+                f"“{CALLED[views.EVERY]}”. Import records to learn from: `toughcall import FILE --text COLUMN`"
+            )
+        said = (
+            "Everything that is scored was asked, answered or set aside, or is held out. Import more: "
+            "`toughcall import FILE --text COLUMN`"
         )
+        lacks, _ = verdict.untrained(live, progress.classes(live))
+        return said if lacks else f"{said}, or learn from the answers: `toughcall retrain`"
     return "Nothing was asked in this batch. Choose the next one: `toughcall round`"
 
 
@@ -132,7 +151,16 @@ def _scores(live: Live) -> tuple[str, tuple[float, float] | None]:
         if len(scored.labels) > 1:
             whole = "two likeliest classes" if live.schema.single else "least certain class"
             names = ["", *scored.labels]
-            column = st.selectbox("Score", names, format_func=lambda one: one or whole.capitalize(), key="column") or ""
+            column = (
+                st.selectbox(
+                    "Score",
+                    names,
+                    format_func=lambda one: one or whole.capitalize(),
+                    key="column",
+                    persist_state="session",
+                )
+                or ""
+            )
         st.slider("Uncertain band", 0.0, 1.0, step=STEP, key="band", on_change=_slid)
         low, high = st.columns(2)
         low.number_input("From", 0.0, 1.0, step=STEP, format="%.3f", key="band-low", on_change=_typed)
@@ -291,7 +319,7 @@ def _table(live: Live, rows: pd.DataFrame, key: str, column: str) -> list[int]:
     chosen = st.dataframe(
         rows.assign(state=rows["state"] + by),
         hide_index=True,
-        height=min(len(rows), 12) * 35 + 38,
+        height=min(len(rows), TALLEST) * 35 + 38,
         column_order=order,
         column_config={
             "text": config.TextColumn("A" if paired else "Text", width=125 if paired else 230),

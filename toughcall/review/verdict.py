@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from toughcall.review.live import Live
 
 Event = Mapping[str, Any]
 ROLES = {
@@ -35,6 +38,9 @@ METRICS = {
     "roc_auc": "ROC AUC",
     "weighted_mae": "weighted mean error, smaller is better",
 }
+NAMES = re.compile(rf"\b({'|'.join(METRICS)})\b")
+TOLD = 6
+"""So many classes are counted in a sentence."""
 DIMENSIONS = {
     "label": "dimension",
     "n": "held out",
@@ -86,6 +92,73 @@ def judged(events: Sequence[Event], champion: str) -> Judged | None:
     )
 
 
+def in_words(sentence: str) -> str:
+    """Return what the gate or the plan said with the metrics' names as people write them: "macro F1" for macro_f1."""
+    return NAMES.sub(lambda found: METRICS[found[1]].partition(",")[0], sentence)
+
+
+def then(last: Judged, champion: str) -> tuple[str, str]:
+    """Return (what a verdict means for the model in service, the command that makes sense now, "" where none does)."""
+    if last.serving:
+        return "It is in service now.", ""
+    if last.outcome == "PROMOTE":
+        return "The gate let it through. To put it into service:", "toughcall promote"
+    stays = f"{champion} stays in service" if champion else "No model is put into service"
+    open_ = (
+        "; too little is known to decide. More held-out answers" if last.outcome == "UNDECIDED" else ". More answers"
+    )
+    return f"{stays}{open_} may change that:", "toughcall round"
+
+
+def all_held_out(live: Live) -> bool:
+    """Return whether there are records and each of them measures models, so that none is there to learn from."""
+    split = live.store.split_stamp()[0]
+    if not split or split < live.counts[0]:
+        return False
+    return live.store.base.execute("SELECT 1 FROM parts WHERE part <> 'test' LIMIT 1").fetchone() is None
+
+
+def untrained(live: Live, counted: pd.DataFrame) -> tuple[str, str]:
+    """Return (what a first retrain lacks, the command that brings it); ("", "") where it has enough.
+
+    `counted` has class, train, held_out and unsplit, as `progress.classes` returns it.
+    """
+    from toughcall.review.live import next_step
+
+    if not live.counts[0]:
+        return "There are no records yet. Import a file:", "toughcall import FILE --text COLUMN"
+    if all_held_out(live):
+        return (
+            "Every record is held out: it measures models, and none is there to learn from. Import others:",
+            "toughcall import FILE --text COLUMN",
+        )
+    known = live.labels[0]
+    if not known:
+        sentence, command = next_step(live)
+        return f"There are no answers to learn from yet. {sentence}", command
+    # a pair across the split stays out for good; a text without a part gets one when it is scored
+    sides = ("train", "unsplit") if live.kind.items == "texts" or not live.store.split_stamp()[0] else ("train",)
+    counts = {str(one["class"]): sum(int(one[side]) for side in sides) for one in counted.to_dict("records")}
+    parts = {} if live.schema.single else live.store.parts_of(label.item for label in known)
+    n = sum(counts.values()) if live.schema.single else sum(parts.get(one.item) != "test" for one in known)
+    there = [name for name, count in counts.items() if count]
+    if not n:
+        return "Every answer is on a held-out item: it measures, and nothing is there to learn from:", "toughcall round"
+    if live.kind.labelled and len(there) == 1 and counts[there[0]] == n:
+        return (
+            f"Every answer to learn from is “{there[0]}”: nothing can be learnt before another one is there:",
+            "toughcall round",
+        )
+    if live.kind.too_few(counts, n):
+        said = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:TOLD])
+        more = f" and {len(counts) - TOLD} more" if len(counts) > TOLD else ""
+        return (
+            f"The answers are too few to learn from yet ({said}{more}): {live.kind.least} are due:",
+            "toughcall round",
+        )
+    return "", ""
+
+
 def checks(event: Event) -> pd.DataFrame:
     """Return check, passed ("✓ yes", "✗ no" or "? open") and detail of one verdict."""
     import pandas as pd
@@ -95,7 +168,7 @@ def checks(event: Event) -> pd.DataFrame:
         (
             str(c.get("name", "")).replace("_", " "),
             said.get(str(c.get("passed")), "? open"),
-            str(c.get("detail", "")),
+            in_words(str(c.get("detail", ""))),
         )
         for c in _dicts(event.get("checks"))
     ]

@@ -24,9 +24,8 @@ from toughcall.review.asked_views import (
     wanted,
     worded,
 )
-from toughcall.review.item_views import LONGEST, Detail, detail, held_out, titles
-from toughcall.review.live import Live, Scored
-from toughcall.review.plain import short
+from toughcall.review.item_views import LONGEST, Detail, detail, held_out, lines, score_columns, titles
+from toughcall.review.live import Live
 from toughcall.review.score_views import (
     BINS,
     Histogram,
@@ -39,6 +38,7 @@ from toughcall.review.score_views import (
     score_name,
     score_sql,
     score_start,
+    split_of,
 )
 
 if TYPE_CHECKING:
@@ -130,15 +130,15 @@ def queue_page(live: Live, wanted: Filter, picks: Picks, answers: Answers, revie
         kept, total = _kept(live, wanted, listed)
         ids, seats = [one for one, _, _ in kept], [(batch, pick) for _, batch, pick in kept]
         scores = _scores_of(live, wanted, ids)
-    texts = _texts_of(live, ids)
-    held = held_out(live, [record for one in ids if one in texts for record in texts[one][2:]])
+    texts = lines(live, ids)
+    held = held_out(live, [record for _, _, records in texts.values() for record in records])
     newest: dict[str, list[tuple[str, Pick]]] = {}
     for batch, pick in picks if listed is None else ():
         newest.setdefault(pick.item, []).append((batch, pick))
     table = []
     for item, (where, picked) in zip(ids, seats, strict=True):
         mine = [(where, picked)] if picked else newest.get(item, [])
-        text, text_b, *records = texts.get(item, ("", ""))
+        text, text_b, records = texts.get(item, ("", "", ()))
         score, name = scores.get(item, (None, ""))
         given = answers.get(item, ())
         now = state_of(live, mine[0][0] if mine else "", given, reviewed, item)
@@ -193,12 +193,6 @@ WORDS = {
     "relations": ("relations JOIN texts x ON x.id = relations.text", "contains(lower(x.text), lower(?))"),
 }
 """By where the pool keeps items: SQL for their words, and for those that hold a text."""
-SHOWN = {
-    "texts": "left(texts.text, 400), '', texts.id",
-    "pairs": "left(x.text, 400), left(y.text, 400), x.id, y.id",
-    "relations": "left(x.text, 400), '', x.id",
-}
-"""By where the pool keeps items: SQL for one or two texts, then for the ids of the records."""
 
 
 def _hits(live: Live, search: str) -> tuple[str, list[Any]]:
@@ -232,64 +226,40 @@ def _scores_of(live: Live, wanted: Filter, ids: Sequence[str]) -> Scores:
     scored = live.scored
     if scored is None or not ids:
         return {}
-    seen = f"SELECT id, {_seen(live, scored, wanted)} FROM read_parquet(?) WHERE id IN (SELECT unnest(?::VARCHAR[]))"
-    return _named(live, scored, rows(live, scored, seen, [sorted(set(ids))]))
-
-
-def _seen(live: Live, scored: Scored, wanted: Filter) -> str:
-    return f"({score_sql(live, scored, wanted.column)})::FLOAT, {place_sql(live, scored)}"
-
-
-def _named(live: Live, scored: Scored, found: Sequence[tuple[Any, ...]]) -> Scores:
-    names = guesses(live, scored)
+    seen = [f"({score_sql(live, scored, wanted.column)})::FLOAT", place_sql(live, scored), *score_columns(scored)]
+    query = f"SELECT id, {', '.join(seen)} FROM read_parquet(?) WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+    found, names = rows(live, scored, query, [sorted(set(ids))]), guesses(live, scored)
+    # one of them is going to be shown in full
+    live.scores.update({row[0]: row[3:] for row in found})
     return {row[0]: (row[1], names[row[2] - 1] if row[2] else "") for row in found}
 
 
 def _most_uncertain(live: Live, wanted: Filter) -> tuple[list[str], int, Scores]:
     """Return the scored items on a page, most uncertain first, how many there are, and their scores.
 
-    The scores alone decide which items these are; only a search has to read the words of them all.
+    The scores alone decide which items these are; only a search has to read the words of them all. Held-out items
+    are not among what nobody was asked about: they are drawn at random, never chosen.
     """
     scored, (tests, bound) = live.scored, _tests(live, wanted)
     if scored is None:
         return [], 0, {}
+    split = None
     if wanted.show == UNASKED:
-        tests.append("id NOT IN (SELECT unnest(?::VARCHAR[]))")
+        tests += ["id NOT IN (SELECT unnest(?::VARCHAR[]))", "id NOT IN (SELECT id FROM held)"]
         bound.append(sorted(live.store.asked()))
-    source = "FROM read_parquet(?)" + (f" WHERE {' AND '.join(tests)}" if tests else "")
-    order, start = f"ORDER BY uncertainty DESC, id LIMIT {PAGE} OFFSET ?", wanted.page * PAGE
-    if not wanted.search.strip():
-        total = int(rows(live, scored, f"SELECT count(*) {source}", bound)[0][0])
-        query = f"SELECT id, {_seen(live, scored, wanted)} {source} {order}"
-        found = rows(live, scored, query, [*bound, start])
-        return [row[0] for row in found], total, _named(live, scored, found)
-    hits, given = _hits(live, wanted.search)
-    named = (
-        f"WITH found AS MATERIALIZED (SELECT id, uncertainty {source}{' AND' if tests else ' WHERE'} id IN ({hits}))"
+        split = split_of(live)
+    searched = bool(wanted.search.strip())
+    hits, given = _hits(live, wanted.search) if searched else ("", [])
+    tests += [f"id IN ({hits})"] * searched
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    query = (
+        f"WITH found AS MATERIALIZED (SELECT id, uncertainty FROM read_parquet(?){where})"
+        f" SELECT id, (SELECT count(*) FROM found) FROM found ORDER BY uncertainty DESC, id LIMIT {PAGE} OFFSET ?"
     )
-    query = f"{named} SELECT id, (SELECT count(*) FROM found) FROM found {order}"
-    page = pool_rows(live, query, [str(scored.path), *bound, *given, start], [scored.path])
+    bound += [*given, wanted.page * PAGE]
+    if searched:
+        page = pool_rows(live, query, [str(scored.path), *bound], [scored.path], split)
+    else:
+        page = rows(live, scored, query, bound, split)
     ids = [row[0] for row in page]
     return ids, int(page[0][1]) if page else 0, _scores_of(live, wanted, ids)
-
-
-def _texts_of(live: Live, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return by item one or two texts on one line, cut, and the ids of its records."""
-    what = live.kind.items
-    query = f"SELECT {what}.id, {SHOWN[what]} FROM {WORDS[what][0]} WHERE {what}.id IN (SELECT unnest(?::VARCHAR[]))"
-    found = pool_rows(live, query, [sorted(set(ids))]) if ids else ()
-    marked = live.pool.items([row[0] for row in found]) if live.kind.spanned else {}
-    return {
-        item: (
-            short(a or "") if item not in marked else around(marked[item].fields()["text"]),
-            short(b or ""),
-            *records,
-        )
-        for item, a, b, *records in found
-    }
-
-
-def around(marked: str) -> str:
-    """Return the part of a text that begins shortly before its first mark: where a long one is read."""
-    start = min(marked.find("[SUBJ]"), marked.find("[OBJ]"))
-    return short(marked) if start < 60 else short("…" + marked[start - 40 :])
