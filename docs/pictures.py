@@ -12,25 +12,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from review import CHROMIUM, FLAGS, served
 
 from toughcall import project as projects
 from toughcall.model import kinds
 from toughcall.records import ToughcallError
-from toughcall.starting import review_command
 
 TABS = ("Queue", "Labels", "Model", "Plan")
 KINDS = ("multiclass", "multilabel", "relation", "pair", "scores")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking"]
 IDLE = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 WIDE, PHONE, TALLEST = 1280, 390, 3200
@@ -39,26 +34,6 @@ SEARCHED = {"scores": "birthday"}
 """By kind what is searched for in the queue: the strongest tweets are no picture for a document."""
 SETTLES = 1500
 """Milliseconds in which charts and tables come to rest after the script has ended."""
-
-
-@contextlib.contextmanager
-def served(root: Path) -> Iterator[str]:
-    """Serve the page of one project as `toughcall review` does; yield its address."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = int(one.getsockname()[1])
-    command, environment = review_command(root, port)
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, env=environment, cwd=root, stdout=quiet, stderr=quiet) as server:
-        try:
-            for _ in range(600):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health").close()
-                    break
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
 
 
 def take(
@@ -109,9 +84,9 @@ def main() -> int:
         return 2
     given.into.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--hide-scrollbars"])
         for kind in given.kinds:
-            with served(found[kind].resolve()) as address:
+            with served(found[kind].resolve()) as (address, _):
                 for tab in given.tabs:
                     name = given.into / f"review-{kind}-{tab.lower()}"
                     take(browser, address, tab, name.with_suffix(".png"), search=SEARCHED.get(kind, ""))
