@@ -61,6 +61,16 @@ def counted(page: Any, words: str) -> None:
     page.wait_for_function(IDLE)
 
 
+def at_rest(chart: Any) -> Any:
+    """Return where a chart is, when it is drawn and does not move any more."""
+    chart.locator("canvas, svg").first.wait_for()
+    box = None
+    while box != (now := chart.bounding_box()):
+        box = now
+        chart.page.wait_for_timeout(1000)
+    return box
+
+
 def test_band_rows_approve_push(filled: Callable[..., Filled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C80, P2: a band drawn on the chart changes the rows; approved by Tab and Enter and pushed by a double click, the
     item is on the server once.
@@ -72,7 +82,7 @@ def test_band_rows_approve_push(filled: Callable[..., Filled], tmp_path: Path, m
             store.mark_batch("b002", "done")
         with seen(made.root, tmp_path / "log") as page:
             counted(page, "1–2 of 2 items")
-            chart = page.locator("[data-testid=stVegaLiteChart]").first.bounding_box()
+            chart = at_rest(page.locator("[data-testid=stVegaLiteChart]").first)
             # the scale runs from 0.4 to 1: drawn is about 0.6 to 0.75, where only the last item lies
             left, width, middle = chart["x"] + 60, chart["width"] - 70, chart["y"] + chart["height"] / 3
             page.mouse.move(left + width * 0.36, middle)
