@@ -63,10 +63,6 @@ MIGRATIONS: tuple[str, ...] = (
         seq INTEGER PRIMARY KEY, project INTEGER NOT NULL, key TEXT NOT NULL UNIQUE, task TEXT NOT NULL
     ) STRICT;
     """,
-    # which project of Label Studio a task was sent to: whatever the labels are called later, it is there
-    """
-    ALTER TABLE tasks ADD COLUMN project INTEGER NOT NULL DEFAULT 0;
-    """,
     # what reviewers decide on the queue
     """
     CREATE TABLE decisions (
@@ -76,6 +72,10 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TRIGGER decisions_kept BEFORE DELETE ON decisions
         BEGIN SELECT raise(ABORT, 'decisions are append-only'); END;
+    """,
+    # which project of Label Studio a task was sent to: whatever the labels are called later, it is there
+    """
+    ALTER TABLE tasks ADD COLUMN project INTEGER NOT NULL DEFAULT 0;
     """,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from toughcall import ledger
 from toughcall.records import Answer, Batch, Pick
 from toughcall.store import Store
+from toughcall.voting import Decision
+
+FORMATS = ("37c1203c1e71", "9ec873576bf1", "80b1037f2b12", "9fa20c5beba0")
+"""The steps of the ledger's format as they landed: the first 12 digits of each one's SHA-256."""
 
 
 def said(key: str, item: str, annotator: str) -> Answer:
@@ -38,6 +43,28 @@ def test_c86_a_ledger_of_the_first_format_knows_its_tasks(tmp_path: Path, monkey
             ("b001", "", 1),
             ("b002", "", 1),
         ]
+
+
+def test_c86_formats_that_ledgers_have_are_never_changed() -> None:
+    """C86: a ledger counts the steps it went; one that is changed, or put before others, would be gone twice or never.
+
+    A new step is one more line here.
+    """
+    assert [hashlib.sha256(one.encode()).hexdigest()[:12] for one in ledger.MIGRATIONS] == list(FORMATS)
+
+
+def test_c86_a_ledger_from_before_places_keeps_its_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C86, P2: format 3 had tasks and decisions; opened now both are there, and tasks went to no known place."""
+    path = tmp_path / "ledger.sqlite"
+    decision = Decision("d1", "one", "pin", "", "lee", "2026-11-21T12:00:00")
+    with monkeypatch.context() as older:
+        older.setattr(ledger, "MIGRATIONS", ledger.MIGRATIONS[:3])
+        with Store(path, create=True) as store:
+            store.add_decisions([decision])
+            store.add_tasks("b001", {("one", ""): 1})
+    with Store(path) as store:
+        assert store.decisions() == [decision]
+        assert (store.tasks(), store.placed()) == ([("b001", "one", "", 1, "planned")], {})
 
 
 def test_what_a_batch_waits_for(tmp_path: Path) -> None:
